@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An experiment: configuration → machine + VMs → run → results. Front ends
+ * (cli/) fill a struct run_config, report/ prints a struct run_result.
+ */
+#ifndef QUIRE_EXP_EXP_H
+#define QUIRE_EXP_EXP_H
+
+#include "guestos/guest.h"
+#include "machine/cost.h"
+
+enum { EXP_VMS_MAX = 1024 };
+
+/* Where the references come from. */
+struct workload {
+	enum { WORK_TRACE, WORK_SYNTH, WORK_SPOOL } kind;
+	char *spec;        /* without "trace:" / "synth:"; the spool's path */
+	char *shown;       /* as the user wrote it, or the program and its arguments */
+	/* Found by workload_scan: one pass over it before the first run. */
+	bool scanned;
+	uint64_t refs, instructions, events, checksum;
+	uint64_t distinct_pages, processes; /* 4 KiB pages touched, summed over processes */
+	uint64_t gva_max; /* highest address in the positive half */
+	bool damaged;     /* error says where; refs are those before it */
+	struct trace_error error;
+};
+
+struct vm_spec {
+	char name[VM_NAME_MAX];
+	char scheme[SCHEME_NAME_MAX]; /* "": the run's */
+	uint64_t mem; /* bytes of guest memory; 0: what the work needs */
+	struct workload *work;
+};
+
+struct run_config {
+	char scheme[SCHEME_NAME_MAX];
+	const struct gpt_format *guest_fmt, *host_fmt;
+	const struct pt_org *guest_org;
+	uint32_t guest_org_flags;
+	const struct tlb_config *tlb;
+	const struct cost_table *cost;
+	const char *machine_name;
+	uint64_t mem;       /* machine RAM, bytes; 0: what the VMs need */
+	uint64_t guest_mem; /* bytes; 0: what the work needs */
+	uint64_t seed, limit, warmup, quantum;
+	bool thp, host_thp, host_thp_1g, p2m_eager, asids, data;
+	unsigned frag_percent;
+	enum walk_ad ad;
+	enum mmu_visibility visibility;
+	enum mmu_check check;
+	enum guest_replace replace;
+	unsigned shadow_budget;
+	unsigned nvms; /* at least 1 */
+	struct vm_spec vm[8]; /* vms of one run, without count= */
+	const struct guest_hooks *hooks; /* may be NULL */
+};
+
+struct vm_result {
+	char name[VM_NAME_MAX];
+	struct vm_stats stats;
+	struct guest_stats guest;
+	uint64_t digest, work_digest;
+	uint64_t guest_bytes, guest_table_bytes, vmm_table_bytes, metadata_bytes, resident_bytes;
+};
+
+struct run_result {
+	char scheme[SCHEME_NAME_MAX];
+	const char *not_possible; /* why; NULL: it ran */
+	enum guest_end end;
+	struct trace_error error;
+	unsigned nvms;
+	struct vm_result vm[8];
+	struct vm_result sum; /* over VMs; digests folded */
+	uint64_t machine_bytes;
+	struct { uint64_t total, translation, exits, io; } cycles;
+	double seconds; /* wall clock: progress only, never in results */
+};
+
+/* Everything of one run while it exists; for explain and tests. */
+struct exp;
+
+/* 0, or an exit code of design.md section 6 with *err set. not_possible is a result, not an error. */
+int exp_create(const struct run_config *c, struct exp **out, struct run_result *r, struct trace_error *err);
+int exp_run(struct exp *e, struct run_result *r);
+void exp_destroy(struct exp *e);
+struct vcpu *exp_vcpu(struct exp *e, unsigned vm);
+struct guest *exp_guest(struct exp *e, unsigned vm);
+struct mmu *exp_mmu(struct exp *e, unsigned vm);
+struct hv *exp_hv(struct exp *e);
+
+/* create, run, destroy. */
+int run_one(const struct run_config *c, struct run_result *r, struct trace_error *err);
+/* One pass over the work to learn its size and checksum. 0 or an exit code. */
+int workload_scan(struct workload *w, uint64_t seed, uint64_t limit, struct trace_error *err);
+struct trace *workload_open(const struct workload *w, uint64_t seed, struct trace_error *err);
+/* Modelled cycles of a result. */
+void cost_sum(const struct cost_table *cost, struct run_result *r);
+
+/* machines/NAME.yaml or a FILE: TLB geometry, cost table. formats: a YAML file, or a built-in name. 0 or 2/3. */
+struct machine_file {
+	struct tlb_config tlb;
+	struct cost_table cost;
+	char name[64];
+};
+int machine_load(const char *name_or_file, struct machine_file *out, struct trace_error *err);
+int format_load(const char *name_or_file, struct gpt_format *out, struct trace_error *err);
+
+#endif

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Organisations: how a key (space, page) finds its entry. One file each; a
+ * new one is a struct pt_org and QUIRE_PT_ORG(it), nothing else.
+ *
+ * Rules that every organisation keeps, and the conformance suite checks:
+ *  - All state that lookups need is in pt_mem, found from pt->root and
+ *    pt->params: a table reopened from those answers alike.
+ *  - At every prefix of the stores an operation makes, each key translates to
+ *    its old or its new frame (or to nothing, where the old or the new is
+ *    nothing), never to a third.
+ *  - An operation that fails changed nothing that a lookup can see and leaks nothing.
+ *  - A lookup restarts without side effects when a load returns -EAGAIN.
+ */
+#ifndef QUIRE_PT_PT_H
+#define QUIRE_PT_PT_H
+
+#include "base/types.h"
+#include "gpt/format.h"
+#include "gpt/walk.h"
+#include "machine/pt_mem.h"
+
+struct pt;
+
+struct pt_params {
+	const struct gpt_format *fmt; /* radix: its format; others: range of va and leaf orders follow it */
+	bool second_stage; /* keys are gfns: x4 roots, U set in every leaf */
+	uint64_t nframes;  /* frames of the memory mapped to: inverted: entries */
+	uint64_t npages;   /* flat: keys are in [0, npages) */
+	uint64_t frame_base; /* first frame number mapped to (inverted: entry 0 is this frame) */
+	uint8_t page_order; /* inverted: its entries are for frames of 2^page_order * 4 KiB (0 but for case 11) */
+	const char *role; /* "guest", "p2m", "shadow": for the log */
+};
+
+/* page is va >> 12 with the sign extension kept. */
+struct pt_key {
+	uint32_t space;
+	uint64_t page;
+};
+
+struct pt_entry {
+	struct pt_key key; /* page aligned to order */
+	uint8_t order;
+	uint8_t rights;
+	uint64_t frame; /* aligned to order */
+};
+
+enum { PT_OPTIONS_MAX = 4 };
+
+struct pt_org {
+	const char *name;
+	const char *summary; /* one line for `quire list` */
+	const char *options[PT_OPTIONS_MAX]; /* "+linear" is options[0] = "linear"; flags bit i = options[i] */
+	bool per_machine;  /* as p2m: one table for all VMs, keyed by space */
+	bool sparse_keys;  /* false: needs params.npages, cannot take wide gvas */
+	bool hierarchical; /* tables of levels: walk caches apply, walk_req.start_* honoured */
+	/* All: 0 or -ENOMEM, -EAGAIN, -EFAULT, or as said. */
+	int (*create)(struct pt *pt);
+	/* Frees every frame. Called with no lookups running. */
+	void (*destroy)(struct pt *pt);
+	/* Fills pt's own fields (never lookups' results) from pt->root: -EINVAL if the bytes are not such a table. */
+	int (*open)(struct pt *pt);
+	/*
+	 * key.page and frame aligned to order. Replaces a mapping of the same
+	 * page and order; -EEXIST if one of another order is in the way;
+	 * -EINVAL for an order or page it cannot have.
+	 */
+	int (*map)(struct pt *pt, const struct pt_entry *e);
+	/* Exactly this page and order: -ENOENT if not so. old may be NULL. */
+	int (*unmap)(struct pt *pt, struct pt_key key, unsigned order, struct pt_entry *old);
+	int (*protect)(struct pt *pt, struct pt_key key, unsigned order, uint8_t rights);
+	/* The hardware's walk: counted loads, permissions, A and D. */
+	void (*lookup)(struct pt *pt, const struct walk_req *req, struct walk *w);
+	/*
+	 * The first mapping of `space` that covers or follows page, by page;
+	 * -ENOENT: none. Loads are not what a walker would do; callers save counts.
+	 */
+	int (*next)(struct pt *pt, struct pt_key from, struct pt_entry *e);
+	/* Every invariant of the bytes; 0 or -EINVAL with *why set. */
+	int (*audit)(struct pt *pt, const char **why);
+	/* Drops all mappings of one space. */
+	int (*drop_space)(struct pt *pt, uint32_t space);
+};
+
+struct pt {
+	const struct pt_org *org;
+	uint32_t flags; /* org options in force */
+	struct pt_params params;
+	struct pt_mem *mem;
+	uint64_t root;    /* address in mem: all that a reopen needs, with params */
+	uint64_t orders;  /* leaf orders it can have; bit n: 2^n frames */
+	uint64_t entries; /* mappings now; kept by open() too */
+	uint64_t priv[8]; /* the organisation's copy of header fields (registers of the walker) */
+};
+
+/* Sets pt up and creates an empty table in mem. pt is the caller's. */
+int pt_create(struct pt *pt, const struct pt_org *org, uint32_t flags,
+	      const struct pt_params *params, struct pt_mem *mem);
+/* A second view of an existing table, through another memory. */
+int pt_open(struct pt *pt, const struct pt_org *org, uint32_t flags,
+	    const struct pt_params *params, struct pt_mem *mem, uint64_t root);
+void pt_destroy(struct pt *pt);
+
+/* The plain question, with WALK_AD_PEEK and all rights: 0 and *e, -ENOENT, or what a load returned. */
+int pt_find(struct pt *pt, struct pt_key key, struct pt_entry *e);
+/* Unmaps all that lies wholly or partly in [start, end) of a space; returns mappings removed or -errno. */
+int64_t pt_unmap_range(struct pt *pt, uint32_t space, uint64_t start, uint64_t end);
+
+/*
+ * Registry: each organisation's file puts itself into a linker section.
+ * "radix", "inverted+linear": name and options. NULL: unknown, *flags untouched.
+ */
+const struct pt_org *pt_org_find(const char *name, size_t len);
+int pt_org_parse(const char *spec, const struct pt_org **org, uint32_t *flags);
+/* i-th registered, in link order; NULL past the end. */
+const struct pt_org *pt_org_at(unsigned i);
+
+#define QUIRE_PT_ORG(o) \
+	static const struct pt_org *const o##_registered \
+		__attribute__((section("quire_pt_orgs"), used)) = &(o)
+
+#endif

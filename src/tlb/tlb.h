@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The modelled TLBs of one processor: measurement, not speed, decides what
+ * they hold; speed decides how they are laid out.
+ *
+ *        L1 instruction       L1 data            one array per page-size class
+ *        4K  2M  1G           4K  2M  1G
+ *             └───── miss ─────┘
+ *                L2 unified                      L2 hit refills L1
+ *                    │ miss
+ *          walk caches, one per level            (tlb/walkcache.h)
+ *
+ * Entries are tagged with a space (one VM and address space: a VMID and an
+ * ASID in one number, 16 bits) and may be of any page order. L2 is neither
+ * inclusive nor exclusive: a fill goes to both, evictions are independent.
+ *
+ * Each entry is two words, in struct-of-arrays form per set:
+ *
+ *   tag   63      48 47  45 44                    0
+ *        │  space   │ code │  va >> (12 + order)   │   0: empty (space 0 is never used)
+ *
+ *   data  63        28 27    16 15   11 10        0
+ *        │ mfn of va's  │ vmid │ order │  flags    │
+ *        │ superpage    │      │       │ TLB_*     │
+ *
+ * `code` numbers the page orders in use on this machine (tlb_config.orders);
+ * code 0 is always order 0.
+ */
+#ifndef QUIRE_TLB_TLB_H
+#define QUIRE_TLB_TLB_H
+
+#include "base/bits.h"
+#include "base/rng.h"
+#include "base/types.h"
+
+enum {
+	TLB_R = RIGHT_R,
+	TLB_W = RIGHT_W,
+	TLB_X = RIGHT_X,
+	TLB_U = RIGHT_U,
+	TLB_G = RIGHT_G,
+	TLB_SLOW_W = 1 << 5, /* stores must leave the fast path (a tracked table's frame) */
+	TLB_FLAGS = 0x7ff,
+};
+
+enum tlb_policy { TLB_LRU, TLB_PLRU, TLB_FIFO, TLB_RANDOM, TLB_POLICIES };
+const char *tlb_policy_name(enum tlb_policy p);
+
+enum { TLB_WAYS_MAX = 64, TLB_CODES = 8, TLB_CLASSES = 3, TLB_SPACE_MAX = 0xffff, TLB_VMID_MAX = 0xfff };
+
+/* Page-size classes: 4 KiB; up to 64 MiB ("large": 2M, 4M); above ("huge": 1G…). */
+static inline unsigned tlb_class_of_order(unsigned order)
+{
+	return order == 0 ? 0 : order <= 14 ? 1 : 2;
+}
+
+struct tlb_array_config {
+	uint16_t sets; /* power of two; 0: no such array, its entries are not cached there */
+	uint8_t ways;  /* 1..64 */
+	uint8_t policy; /* enum tlb_policy */
+};
+
+struct tlb_config {
+	char name[24];
+	const char *source;   /* of the figures */
+	const char *note;     /* walk-cache behaviour in words */
+	struct tlb_array_config l1i[TLB_CLASSES], l1d[TLB_CLASSES], l2[TLB_CLASSES];
+	bool l2_shared_large; /* class-1 entries live in the class-0 L2 array */
+	bool l2_shared_huge;  /* and class-2 ones too */
+	struct tlb_array_config walk[4]; /* walk cache of tables at level 0,1,2,3 (what the entry points to) */
+	struct tlb_array_config host_walk[4]; /* the same for second-stage tables */
+	struct tlb_array_config nested; /* gpa → hpa, 4 KiB and superpages together */
+	bool walk_combined; /* a guest walk-cache hit knows the table's machine address: no second stage for it */
+};
+
+/* One set-associative array. Ways of a set are kept most recent first under TLB_LRU, newest first under TLB_FIFO. */
+struct tlb_array {
+	uint64_t *tags;  /* sets * ways */
+	uint64_t *data;  /* sets * ways */
+	uint64_t *plru;  /* per set, TLB_PLRU only */
+	uint32_t set_mask;
+	uint8_t ways, policy;
+	bool present;
+};
+
+struct tlb_counts {
+	uint64_t l1i_accesses, l1d_accesses; /* by lookups through tlb_lookup; batch users add their own */
+	uint64_t l1i_misses, l1d_misses, l2_hits, l2_misses;
+	uint64_t fills, evictions;
+	uint64_t inval_page, inval_space, inval_vm, inval_all, inval_frames, inval_range; /* operations */
+	uint64_t dropped; /* entries removed by them */
+};
+
+struct tlb {
+	struct tlb_array l1[2][TLB_CLASSES]; /* [0] data, [1] instruction */
+	struct tlb_array l2[TLB_CLASSES];
+	uint64_t orders;       /* orders of all codes */
+	uint8_t order_of_code[TLB_CODES];
+	int8_t code_of_order[64];
+	uint32_t live[TLB_CODES]; /* entries of each code ever filled since the last inval_all: 0 lets a probe be skipped */
+	bool l2_shared_large, l2_shared_huge;
+	bool any; /* some array exists */
+	struct rng rng;
+	struct tlb_counts counts;
+	const struct tlb_config *config;
+};
+
+/* A translation as TLBs hold it. */
+struct tlb_entry {
+	uint64_t vpn;  /* va >> 12, aligned to order */
+	uint32_t space;
+	uint16_t vmid;
+	uint8_t order;
+	uint16_t flags; /* TLB_* */
+	uint64_t mfn;  /* of the superpage's first frame */
+};
+
+static ALWAYS_INLINE uint64_t tlb_tag(uint32_t space, unsigned code, uint64_t vpn, unsigned order)
+{
+	return (uint64_t)space << 48 | (uint64_t)code << 45 | ((vpn >> order) & low_bits(45));
+}
+
+static ALWAYS_INLINE uint64_t tlb_data(uint64_t mfn, uint16_t vmid, unsigned order, unsigned flags)
+{
+	return mfn << 28 | (uint64_t)vmid << 16 | (uint64_t)order << 11 | flags;
+}
+
+static ALWAYS_INLINE uint64_t tlb_data_mfn(uint64_t d) { return d >> 28; }
+static ALWAYS_INLINE unsigned tlb_data_vmid(uint64_t d) { return (d >> 16) & 0xfff; }
+static ALWAYS_INLINE unsigned tlb_data_order(uint64_t d) { return (d >> 11) & 31; }
+static ALWAYS_INLINE unsigned tlb_data_flags(uint64_t d) { return d & TLB_FLAGS; }
+/* The 4 KiB frame that vpn falls into. */
+static ALWAYS_INLINE uint64_t tlb_data_frame(uint64_t d, uint64_t vpn)
+{
+	return tlb_data_mfn(d) + (vpn & low_bits(tlb_data_order(d)));
+}
+
+/* Bytes of memory tlb_init needs for this configuration. */
+size_t tlb_bytes(const struct tlb_config *config);
+/*
+ * memory is tlb_bytes() long, zeroed, 64-byte aligned and the caller's.
+ * orders: all page orders that entries may have (bit 0 set), at most
+ * TLB_CODES; -EINVAL if more. The seed drives TLB_RANDOM.
+ */
+int tlb_init(struct tlb *t, const struct tlb_config *config, uint64_t orders, uint64_t seed, void *memory);
+
+/*
+ * Looks vpn up: L1 of the kind, then L2 (which refills L1). Counts, and moves
+ * entries as the policy says. gspace: where this VM's global entries are
+ * tagged (0: none). Returns the data word or 0 (an entry's data is never 0).
+ * Rights are the caller's to check.
+ */
+uint64_t tlb_lookup(struct tlb *t, enum acc_kind kind, uint32_t space, uint32_t gspace, uint64_t vpn);
+/* The same for one that already knows way 0 of the class-0 L1 set does not match. */
+uint64_t tlb_lookup_rest(struct tlb *t, enum acc_kind kind, uint32_t space, uint32_t gspace, uint64_t vpn);
+/* Looks without counting or moving anything; *level gets 1 or 2. */
+uint64_t tlb_peek(const struct tlb *t, enum acc_kind kind, uint32_t space, uint32_t gspace, uint64_t vpn, int *level);
+
+/*
+ * Inserts into L1 of the kind and L2; an entry of the same tag is replaced in
+ * place (and in the other L1, where it stands there, so no two copies of a tag
+ * ever disagree).
+ */
+void tlb_fill(struct tlb *t, enum acc_kind kind, const struct tlb_entry *e);
+
+/* Drops what translates vpn in this space, of whatever order; gspace 0: leave globals. Returns entries dropped. */
+unsigned tlb_inval_page(struct tlb *t, uint32_t space, uint32_t gspace, uint64_t vpn);
+/* Drops what overlaps [vpn, vpn + n) in this space. */
+unsigned tlb_inval_range(struct tlb *t, uint32_t space, uint64_t vpn, uint64_t n);
+unsigned tlb_inval_space(struct tlb *t, uint32_t space);
+unsigned tlb_inval_vm(struct tlb *t, uint16_t vmid);
+/* Drops what leads to any machine frame in [mfn, mfn + n): how a change of gpa → hpa is made known. */
+unsigned tlb_inval_frames(struct tlb *t, uint64_t mfn, uint64_t n);
+unsigned tlb_inval_all(struct tlb *t);
+
+/* Calls f for each entry; level 1 data, 11 instruction, 2. For displays and audits. */
+void tlb_for_each(const struct tlb *t, void (*f)(void *ctx, int level, const struct tlb_entry *e), void *ctx);
+
+/* Presets, NULL-terminated; "none" has no array at all. */
+extern const struct tlb_config *const tlb_presets[];
+const struct tlb_config *tlb_preset_find(const char *name);
+
+/* 0, or -EINVAL with *why. */
+int tlb_config_validate(const struct tlb_config *config, const char **why);
+
+/*
+ * The fast path, for loops over references: way 0 of the class-0 L1 set.
+ * Under LRU and FIFO a hit there moves nothing; under RANDOM neither; under
+ * PLRU the caller must use tlb_lookup.
+ */
+static ALWAYS_INLINE uint64_t tlb_hot(const struct tlb *t, bool exec, uint64_t tag0)
+{
+	const struct tlb_array *a = &t->l1[exec][0];
+	size_t i = (size_t)((uint32_t)tag0 & a->set_mask) * a->ways;
+
+	return a->tags[i] == tag0 ? a->data[i] : 0;
+}
+
+/* The array primitives, for the nested TLB (and tests). Tags as above. */
+size_t tlb_array_bytes(const struct tlb_array_config *c);
+/* Takes its storage from *memory and advances it. */
+void tlb_array_init(struct tlb_array *a, const struct tlb_array_config *c, char **memory);
+uint64_t tlb_array_lookup(struct tlb_array *a, uint64_t tag);
+void tlb_array_insert(struct tlb_array *a, uint64_t tag, uint64_t data, struct rng *rng);
+bool tlb_array_remove(struct tlb_array *a, uint64_t tag);
+/* Removes each entry for which f says so; keeps the order of the others. */
+unsigned tlb_array_remove_if(struct tlb_array *a, bool (*f)(const void *ctx, uint64_t tag, uint64_t data), const void *ctx);
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/* Counters of one VM, under KVM's names where KVM has the event. */
+#ifndef QUIRE_VM_STATS_H
+#define QUIRE_VM_STATS_H
+
+#include "base/stats.h"
+
+/* Why the guest was left. Each exit has exactly one reason. */
+#define EXIT_REASONS(X)                                                            \
+	X(SHADOW_FAULT, "shadow_fault")   /* no shadow entry, or one too weak */       \
+	X(HIDDEN_FAULT, "hidden_fault")   /* second-stage violation */                 \
+	X(TABLE_WRITE, "mmu_pte_write")   /* store to a protected guest table */       \
+	X(GUEST_FAULT, "pf_guest")        /* intercepted fault that is the guest's */  \
+	X(ROOT_SWITCH, "cr_write")        /* change of the table root */               \
+	X(FENCE, "invlpg")                /* invalidation of a page */                 \
+	X(FENCE_ALL, "tlb_flush")         /* invalidation of a space or of all */      \
+	X(DIRTY, "dirty_log")             /* first write under a dirty log */
+
+enum exit_reason {
+#define X(id, name) EXIT_##id,
+	EXIT_REASONS(X)
+#undef X
+	EXIT_COUNT
+};
+
+struct vm_stats {
+	/* The first door. */
+	uint64_t refs;        /* the workload's references, crossing ones once */
+	uint64_t kernel_refs; /* the guest kernel's own, through the unmapped segment */
+	uint64_t instructions;
+	uint64_t l1_misses, l2_hits, l2_misses;
+	uint64_t l1i_misses, l1d_misses;
+	uint64_t walks, walk_refs, walk_depth; /* of walks that succeed */
+	uint64_t fault_walks, fault_walk_refs; /* the others */
+	uint64_t ad_updates;
+	uint64_t nested_tlb_hits, nested_tlb_misses, walk_cache_hits, host_walk_cache_hits;
+	struct histogram walk_refs_hist;
+	/* Faults. */
+	uint64_t pf_taken, pf_fixed, pf_emulate, pf_spurious, pf_guest;
+	uint64_t true_faults; /* delivered to the guest, by whatever way */
+	uint64_t hidden_total, hidden_no_backing, hidden_swap_in, hidden_unshare, hidden_decompress;
+	uint64_t shadow_total, shadow_fill, shadow_table_write, shadow_resync;
+	/* Exits. */
+	uint64_t exits, exit_by[EXIT_COUNT];
+	/* Shadow tables. */
+	uint64_t mmu_shadow_zapped, mmu_pte_write, mmu_flooded, mmu_recycled, mmu_cache_miss, mmu_unsync;
+	uint64_t mmu_resync_pages, mmu_resync_entries, coherent_refills;
+	uint64_t pages_4k, pages_2m, pages_1g; /* leaf entries of the hypervisor's tables now */
+	/* Flushes. */
+	uint64_t tlb_flush, invlpg, remote_tlb_flush, root_switches, guest_fences;
+	uint64_t scheme_changes, zaps;
+};
+
+const char *exit_reason_name(enum exit_reason r);
+
+static inline void vm_stats_exit(struct vm_stats *s, enum exit_reason r)
+{
+	s->exits++;
+	s->exit_by[r]++;
+}
+
+#endif
