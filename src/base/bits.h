@@ -17,6 +17,15 @@
 
 #define BIT(n) (UINT64_C(1) << (n))
 
+/* Bits set; not the builtin, which gcc may turn into a call of its library. */
+static inline unsigned popcount64(uint64_t x)
+{
+	x -= (x >> 1) & UINT64_C(0x5555555555555555);
+	x = (x & UINT64_C(0x3333333333333333)) + ((x >> 2) & UINT64_C(0x3333333333333333));
+	x = (x + (x >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+	return (unsigned)((x * UINT64_C(0x0101010101010101)) >> 56);
+}
+
 /* The low n bits set, n in [0, 64]. */
 static inline uint64_t low_bits(unsigned n)
 {

@@ -9,7 +9,7 @@
 #include "guestos/guest.h"
 #include "machine/cost.h"
 
-enum { EXP_VMS_MAX = 1024 };
+enum { EXP_SPECS_MAX = 8 }; /* VMs of one run */
 
 /* Where the references come from. */
 struct workload {
@@ -51,12 +51,13 @@ struct run_config {
 	enum guest_replace replace;
 	unsigned shadow_budget;
 	unsigned nvms; /* at least 1 */
-	struct vm_spec vm[8]; /* vms of one run, without count= */
+	struct vm_spec vm[EXP_SPECS_MAX];
 	const struct guest_hooks *hooks; /* may be NULL */
 };
 
 struct vm_result {
 	char name[VM_NAME_MAX];
+	char scheme[SCHEME_NAME_MAX];
 	struct vm_stats stats;
 	struct guest_stats guest;
 	uint64_t digest, work_digest;
@@ -69,7 +70,7 @@ struct run_result {
 	enum guest_end end;
 	struct trace_error error;
 	unsigned nvms;
-	struct vm_result vm[8];
+	struct vm_result vm[EXP_SPECS_MAX];
 	struct vm_result sum; /* over VMs; digests folded */
 	uint64_t machine_bytes;
 	struct { uint64_t total, translation, exits, io; } cycles;
@@ -88,7 +89,10 @@ struct guest *exp_guest(struct exp *e, unsigned vm);
 struct mmu *exp_mmu(struct exp *e, unsigned vm);
 struct hv *exp_hv(struct exp *e);
 
-/* create, run, destroy. */
+/* A scheme that scheme_parse refused, said with what exists; returns its exit code, 2. */
+int scheme_unknown(const char *name, const char *why, struct trace_error *err);
+
+/* create, run, destroy. The exit code; what was measured stands in *r also where it is not 0 (r->sum.stats.refs). */
 int run_one(const struct run_config *c, struct run_result *r, struct trace_error *err);
 /* One pass over the work to learn its size and checksum. 0 or an exit code. */
 int workload_scan(struct workload *w, uint64_t seed, uint64_t limit, struct trace_error *err);
@@ -96,13 +100,29 @@ struct trace *workload_open(const struct workload *w, uint64_t seed, struct trac
 /* Modelled cycles of a result. */
 void cost_sum(const struct cost_table *cost, struct run_result *r);
 
-/* machines/NAME.yaml or a FILE: TLB geometry, cost table. formats: a YAML file, or a built-in name. 0 or 2/3. */
+/*
+ * A preset's name or a YAML FILE (one with a '/' or ending in .yaml or .yml):
+ * TLB geometry, costs. 0, or 2 or 3 with *err. The structs point into
+ * themselves: fill them where they stay, do not copy them.
+ */
 struct machine_file {
 	struct tlb_config tlb;
 	struct cost_table cost;
 	char name[64];
+	char text[4096]; /* of sources and notes */
 };
 int machine_load(const char *name_or_file, struct machine_file *out, struct trace_error *err);
-int format_load(const char *name_or_file, struct gpt_format *out, struct trace_error *err);
+/* The same from bytes; `file` is for messages. */
+int machine_parse(const char *file, const void *bytes, size_t len, struct machine_file *out, struct trace_error *err);
+
+/* A built-in name or a YAML FILE. */
+struct format_file {
+	struct gpt_format fmt;
+	char text[1024];
+};
+int format_load(const char *name_or_file, struct format_file *out, struct trace_error *err);
+int format_parse(const char *file, const void *bytes, size_t len, struct format_file *out, struct trace_error *err);
+
+bool is_file_name(const char *s);
 
 #endif

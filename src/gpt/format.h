@@ -46,8 +46,9 @@ struct gpt_format {
 	bool top_no_rights; /* topmost entries carry no R/W, U or NX bits (PAE pointers) */
 	/* Bits of an entry, by name; 0: the format has none. */
 	uint64_t valid, read, write, exec, no_exec, user, global, accessed, dirty, page_size;
-	uint64_t no_read; /* available to software: set by Quire's shadow tables for what R=0 cannot say */
-	uint64_t nx_gate; /* no_exec is reserved unless CTL_NXE */
+	uint64_t no_read; /* available to software: set by Quire's shadow tables for what R=0 cannot say; hardware ignores it */
+	uint64_t nx_gate; /* no_exec or 0: bits that are reserved unless CTL_NXE */
+	bool pse_gate; /* page_size is ignored unless CTL_PSE (x86-32) */
 	uint32_t asid_bits; /* how many address-space tags its CPUs know */
 	struct gpt_level level[GPT_LEVELS_MAX]; /* [0] is the leaf */
 };
@@ -55,10 +56,16 @@ struct gpt_format {
 /* The eight built in, in a fixed order; NULL-terminated. */
 extern const struct gpt_format *const gpt_builtin[];
 
-/* By name among the built-in ones; NULL: none. */
+/* Variants of those, found by name but not listed beside them; NULL-terminated. */
+extern const struct gpt_format *const gpt_variant[];
+
+/* By name among the built-in ones and their variants; NULL: none. */
 const struct gpt_format *gpt_find(const char *name);
 
-/* 0, or -EINVAL with *why set to what is wrong (a constant sentence). */
+/*
+ * 0, or -EINVAL with *why set to what is wrong (a constant sentence). What
+ * passes is safe to walk: every load aligned, every frame below 2^pa_bits.
+ */
 int gpt_validate(const struct gpt_format *fmt, const char **why);
 
 /* Bytes of one table at this level; root tables of a second stage are x4. At least an entry, at most 2^14 * 4. */
@@ -75,24 +82,38 @@ static inline unsigned gpt_level_order(const struct gpt_format *fmt, unsigned le
 	return fmt->level[level].shift - PAGE_SHIFT;
 }
 
-/* Is va one this format can translate? second_stage widens the root. */
+/*
+ * Is va one this format can translate? At a second stage va is a gpa: never
+ * sign-extended, and the root is x4_bits wider.
+ */
 bool gpt_va_ok(const struct gpt_format *fmt, uint64_t va, bool second_stage);
 /* First address that is too high (zero-extended half): 2^va_bits, or half of it if sign_extended. */
 uint64_t gpt_va_limit(const struct gpt_format *fmt, bool second_stage);
 
 uint64_t gpt_index(const struct gpt_format *fmt, unsigned level, uint64_t va, bool second_stage);
 
-/* Entries. rights are enum RIGHT_*; frame is the first 4 KiB frame of the page or table. */
+/*
+ * Entries. rights are enum RIGHT_*; frame is the first 4 KiB frame of the page
+ * or table. Rights a leaf cannot say are left out, never added, but that a
+ * GPT_X86 entry is always readable to hardware (no_read then records the
+ * wish); a leaf with none of R, W, X is 0, not present. A table entry grants
+ * everything and, where table entries have an accessed bit, is born accessed.
+ */
 uint64_t gpt_make_leaf(const struct gpt_format *fmt, unsigned level, uint64_t frame, uint8_t rights);
 uint64_t gpt_make_table(const struct gpt_format *fmt, unsigned level, uint64_t frame);
 bool gpt_is_present(const struct gpt_format *fmt, uint64_t pte);
+/* As with CTL_PSE set. */
 bool gpt_is_leaf(const struct gpt_format *fmt, unsigned level, uint64_t pte);
 uint64_t gpt_frame(const struct gpt_format *fmt, uint64_t pte);
-/* Rights one entry grants by itself (A and D included for leaves). */
+/*
+ * Rights one entry grants by itself (A and D included for leaves; a format
+ * without these bits counts as always accessed and dirty). As hardware reads
+ * it: no_read is not looked at.
+ */
 uint8_t gpt_rights(const struct gpt_format *fmt, unsigned level, uint64_t pte);
 /* Can a leaf say exactly these rights? (x86 cannot say "execute only", not counting no_read.) */
 bool gpt_can_express(const struct gpt_format *fmt, uint8_t rights);
-/* Any reserved bit or encoding set? */
+/* Any reserved bit or encoding set, misalignment included? pte is present; ctl is enum walk_ctl. */
 bool gpt_is_reserved(const struct gpt_format *fmt, unsigned level, uint64_t pte, uint32_t ctl);
 
 #endif

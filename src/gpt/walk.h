@@ -61,7 +61,8 @@ struct walk_req {
 	bool user;
 	uint32_t ctl; /* enum walk_ctl */
 	enum walk_ad ad;
-	bool second_stage; /* va is a gpa: x4 root, all accesses are user accesses */
+	bool second_stage; /* va is a gpa: x4 root, all accesses are user accesses, no page is global */
+	bool own_table; /* a table of Quire's own making: its no_read bits count */
 	/*
 	 * Start below the root (a walk cache hit): the table at start_table is
 	 * of level start_level, reached with start_rights. start_level < 0: at the root.
@@ -124,10 +125,26 @@ const char *walk_why_name(enum walk_why why);
 
 /*
  * The format walker: translates req->va through the tree at root. Loads go to
- * m, the format's rules decide, A and D are dealt with as req->ad says (an
- * update is ptm_cas, retried from the load when the entry changed meanwhile).
- * Never loops for ever, never reads outside m whatever the tables hold.
+ * m, the format's rules decide, A and D are dealt with as req->ad says. fmt
+ * has passed gpt_validate, start_level is below fmt->levels.
+ *
+ *  - The root and start_table are rounded down to what the format can point
+ *    at, as the CPU's registers do (CR3, hgatp).
+ *  - Nothing is written unless the whole walk succeeds: a walk that faults
+ *    leaves the A bits of the upper entries alone too (CPUs may set them).
+ *    Then entries are updated root first, each by ptm_cas; if one changed
+ *    meanwhile the walk starts anew from its first load. A violation met by
+ *    one of these updates leaves those above it done, which a CPU may always
+ *    do early; the walk that starts anew finds them set.
+ *  - Bounded: after WALK_TRIES such restarts it ends in WALK_VIOLATION, so
+ *    that the caller can let others run before it tries again.
+ *  - A topmost level held in registers (fmt->root_in_registers) is read from
+ *    the memory at root, neither charged nor logged in m. An m whose loads
+ *    cost elsewhere (nested) should give start_level and start_table instead.
+ *  - Whatever the tables hold, it makes at most one load a level and try, each
+ *    aligned to the entry's size.
  */
+enum { WALK_TRIES = 8 };
 void gpt_walk(const struct gpt_format *fmt, struct pt_mem *m, uint64_t root,
 	      const struct walk_req *req, struct walk *w);
 

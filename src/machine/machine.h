@@ -6,8 +6,14 @@
  * metadata stand in the machine's own frames, and are accounted there.
  *
  *   hpa 0                                                     bytes
- *   ├────────────── frames handed out ──────────────┬─ frame table ─┤
- *   └ ram[hpa] is the byte                           └ 32 bytes a frame
+ *   ├─┬──────────── frames handed out ──────────────┬─ frame table ─┤
+ *   │ └ ram[hpa] is the byte                         └ 32 bytes a frame
+ *   └ frame 0 is never handed out: 0 names nothing in lists and reverse maps
+ *
+ * RAM may be a sparse mapping: a frame-table entry is written only when its
+ * frame begins or ends a life, or heads a free block. So the entries of the
+ * frame table's own frames (from first_table on) are never written; they are
+ * FRAME_BOOT by position, and counted as such.
  */
 #ifndef QUIRE_MACHINE_MACHINE_H
 #define QUIRE_MACHINE_MACHINE_H
@@ -19,6 +25,7 @@
 #include "base/types.h"
 
 enum { ORDER_MAX = 18, ORDERS = ORDER_MAX + 1 };
+#define NO_FRAME UINT32_MAX
 
 enum frame_type {
 	FRAME_FREE = 0, /* so that a zeroed frame table is one of free frames */
@@ -65,6 +72,7 @@ struct kmem_class {
 	uint32_t partial; /* frames with free objects, linked; 0: none (frame 0 is never kmem's) */
 	uint64_t free;    /* free objects in them */
 	uint64_t used;
+	uint64_t reserved; /* of the free ones, promised by kmem_reserve; never more than .free */
 };
 
 enum { KMEM_MIN_SHIFT = 5, KMEM_CLASSES = 7 }; /* 32 … 2048 bytes */
@@ -74,6 +82,8 @@ struct machine {
 	uint64_t bytes;
 	uint64_t nframes;  /* all of RAM, frame table included */
 	struct frame *frames;
+	uint64_t first_table; /* frames from here on hold the frame table */
+	uint32_t free_mask;   /* bit o: free_head[o] is not empty */
 	uint32_t free_head[ORDERS]; /* frame number; NO_FRAME: empty */
 	uint64_t free_blocks[ORDERS];
 	uint64_t nfree;
@@ -84,7 +94,7 @@ struct machine {
 };
 
 /*
- * ram: `bytes` long (a multiple of 4 KiB, at least 64 KiB), zeroed, aligned
+ * ram: `bytes` long (a multiple of 4 KiB, from 64 KiB to below 16 TiB), zeroed, aligned
  * to a page, the caller's. -EINVAL if it is not so.
  */
 int machine_init(struct machine *m, void *ram, uint64_t bytes, const struct machine_config *config);
@@ -105,9 +115,16 @@ static inline uint8_t *machine_ptr(const struct machine *m, hpa_t hpa)
 	return m->ram + hpa.v;
 }
 
-/* 2^order frames aligned to their size, of unspecified content. -ENOMEM. */
+/*
+ * 2^order frames aligned to their size, of unspecified content (machine_zero).
+ * Their table entries are zero but for type and FRAME_TOUCHED. -ENOMEM.
+ * Whoever writes to a frame sets FRAME_TOUCHED first.
+ */
 int buddy_alloc(struct machine *m, unsigned order, enum frame_type type, mfn_t *mfn);
-/* The frames must be of one type and unreferenced. Parts of a larger block may be freed one by one. */
+/*
+ * The frames must be of one type, unreferenced (.refs, .sptes) and not pinned. Parts
+ * of a larger block may be freed one by one. A second free is a BUG.
+ */
 void buddy_free(struct machine *m, mfn_t mfn, unsigned order);
 /* A contiguous run of any length, its start aligned to 2^align_order frames. -ENOMEM. */
 int buddy_alloc_run(struct machine *m, uint64_t n, unsigned align_order, enum frame_type type, mfn_t *mfn);
@@ -117,7 +134,7 @@ bool buddy_has(const struct machine *m, unsigned order);
 /* Every invariant of lists and counts: 0, or -EINVAL with *why set. Visits every frame. */
 int buddy_audit(const struct machine *m, const char **why);
 
-/* Zeroes frames and clears FRAME_TOUCHED. */
+/* Zeroes those frames that are FRAME_TOUCHED and clears the flag. */
 void machine_zero(struct machine *m, mfn_t mfn, unsigned order);
 
 /*
@@ -126,7 +143,13 @@ void machine_zero(struct machine *m, mfn_t mfn, unsigned order);
  */
 void *kmem_alloc(struct machine *m, size_t size);
 void kmem_free(struct machine *m, void *p, size_t size);
-/* Makes sure the next n allocations of this size (at most 2 KiB) cannot fail. -ENOMEM. */
+/*
+ * Makes sure the next n allocations of this size (at most 2 KiB) cannot fail;
+ * sizes of one class share what is reserved. n = 0 gives up what is left of
+ * earlier reserves. -ENOMEM: nothing changed.
+ */
 int kmem_reserve(struct machine *m, size_t size, unsigned n);
+/* As buddy_audit, for the small objects. */
+int kmem_audit(const struct machine *m, const char **why);
 
 #endif

@@ -15,13 +15,18 @@
 #define QUIRE_MACHINE_RMAP_H
 
 #include "base/bits.h"
+#include "base/bug.h"
 #include "machine/machine.h"
 
 enum { RMAP_CHUNK_NAMES = 6 };
 
+/*
+ * Every chunk but the first of a list is full, so that n, the names from this
+ * chunk to the end of the list, also says how many stand here.
+ */
 struct rmap_chunk {
 	struct rmap_chunk *next;
-	uint64_t n;
+	uint64_t n; /* at least 2 in the first chunk of a list: one name stands in place */
 	uint64_t name[RMAP_CHUNK_NAMES];
 };
 static_assert(sizeof(struct rmap_chunk) == 64, "one line");
@@ -43,11 +48,30 @@ static inline uint64_t rmap_key_page(uint64_t name)
 	return (uint64_t)((int64_t)((name >> 2) << 19) >> 19) & low_bits(52);
 }
 
+int rmap_add_more(struct machine *m, uint64_t *head, uint64_t name);
+void rmap_remove_more(struct machine *m, uint64_t *head, uint64_t name);
+
 /* -ENOMEM changes nothing. After rmap_reserve, the next n additions cannot fail. */
-int rmap_add(struct machine *m, uint64_t *head, uint64_t name);
+static ALWAYS_INLINE int rmap_add(struct machine *m, uint64_t *head, uint64_t name)
+{
+	ASSERT(name != 0 && !(name & 1));
+	if (unlikely(*head != 0))
+		return rmap_add_more(m, head, name);
+	*head = name;
+	return 0;
+}
+
 /* The name must be there. */
-void rmap_remove(struct machine *m, uint64_t *head, uint64_t name);
+static ALWAYS_INLINE void rmap_remove(struct machine *m, uint64_t *head, uint64_t name)
+{
+	if (unlikely(*head != name))
+		rmap_remove_more(m, head, name);
+	else
+		*head = 0;
+}
+
 bool rmap_has(uint64_t head, uint64_t name);
+/* Takes the same time however many there are. */
 uint64_t rmap_count(uint64_t head);
 static inline int rmap_reserve(struct machine *m, unsigned n)
 {

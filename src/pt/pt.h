@@ -10,7 +10,20 @@
  *    its old or its new frame (or to nothing, where the old or the new is
  *    nothing), never to a third.
  *  - An operation that fails changed nothing that a lookup can see and leaks nothing.
- *  - A lookup restarts without side effects when a load returns -EAGAIN.
+ *  - A lookup restarts without side effects when a load returns -EAGAIN; so
+ *    does map, unmap or protect, whichever load or store met it: all loads and
+ *    allocations come first, and stores made before one that fails are undone
+ *    (pt/txn.h). The caller mends and repeats.
+ *  - A table of one space (not per_machine) does not look at key.space.
+ *  - rights are taken as given, A and D included, by map and by protect; at a
+ *    second stage U is added.
+ *
+ * What stands here to build one from:
+ *   leaf.h   the 8-byte leaf of organisations that have no format of their own,
+ *            the permission and A/D part of their lookups
+ *   array.h  an array in pt_mem, longer than one allocation can be
+ *   txn.h    the stores of one operation: all, or none
+ * and to read first: flat.c, the shortest.
  */
 #ifndef QUIRE_PT_PT_H
 #define QUIRE_PT_PT_H
@@ -29,10 +42,11 @@ struct pt_params {
 	uint64_t npages;   /* flat: keys are in [0, npages) */
 	uint64_t frame_base; /* first frame number mapped to (inverted: entry 0 is this frame) */
 	uint8_t page_order; /* inverted: its entries are for frames of 2^page_order * 4 KiB (0 but for case 11) */
+	uint64_t anchors;   /* inverted: heads of chains, rounded up to a power of two; 0: as many as entries */
 	const char *role; /* "guest", "p2m", "shadow": for the log */
 };
 
-/* page is va >> 12 with the sign extension kept. */
+/* page is va >> 12 of the unsigned va: 52 bits, the sign extension kept in them. */
 struct pt_key {
 	uint32_t space;
 	uint64_t page;
@@ -46,6 +60,8 @@ struct pt_entry {
 };
 
 enum { PT_OPTIONS_MAX = 4 };
+
+enum { PT_PRIV_WORDS = 48 };
 
 struct pt_org {
 	const char *name;
@@ -78,7 +94,12 @@ struct pt_org {
 	int (*next)(struct pt *pt, struct pt_key from, struct pt_entry *e);
 	/* Every invariant of the bytes; 0 or -EINVAL with *why set. */
 	int (*audit)(struct pt *pt, const char **why);
-	/* Drops all mappings of one space. */
+	/*
+	 * Drops all mappings of one space; an organisation that is not
+	 * per_machine holds one space, and drops all it has. The one operation
+	 * that an error may leave half done (each mapping gone or whole):
+	 * repeated, it goes on.
+	 */
 	int (*drop_space)(struct pt *pt, uint32_t space);
 };
 
@@ -90,7 +111,7 @@ struct pt {
 	uint64_t root;    /* address in mem: all that a reopen needs, with params */
 	uint64_t orders;  /* leaf orders it can have; bit n: 2^n frames */
 	uint64_t entries; /* mappings now; kept by open() too */
-	uint64_t priv[8]; /* the organisation's copy of header fields (registers of the walker) */
+	uint64_t priv[PT_PRIV_WORDS]; /* the organisation's copy of header fields (registers of the walker) */
 };
 
 /* Sets pt up and creates an empty table in mem. pt is the caller's. */
@@ -103,7 +124,11 @@ void pt_destroy(struct pt *pt);
 
 /* The plain question, with WALK_AD_PEEK and all rights: 0 and *e, -ENOENT, or what a load returned. */
 int pt_find(struct pt *pt, struct pt_key key, struct pt_entry *e);
-/* Unmaps all that lies wholly or partly in [start, end) of a space; returns mappings removed or -errno. */
+/*
+ * Unmaps all that lies wholly or partly in [start, end) of a space; returns
+ * mappings removed or -errno. A sequence of unmaps: what was removed before an
+ * error stays removed; repeated, it goes on.
+ */
 int64_t pt_unmap_range(struct pt *pt, uint32_t space, uint64_t start, uint64_t end);
 
 /*
@@ -111,6 +136,7 @@ int64_t pt_unmap_range(struct pt *pt, uint32_t space, uint64_t start, uint64_t e
  * "radix", "inverted+linear": name and options. NULL: unknown, *flags untouched.
  */
 const struct pt_org *pt_org_find(const char *name, size_t len);
+/* 0; -ENOENT: no organisation of this name; -EINVAL: it has no such option. */
 int pt_org_parse(const char *spec, const struct pt_org **org, uint32_t *flags);
 /* i-th registered, in link order; NULL past the end. */
 const struct pt_org *pt_org_at(unsigned i);

@@ -65,6 +65,7 @@ struct tlb_config {
 	const char *source;   /* of the figures */
 	const char *note;     /* walk-cache behaviour in words */
 	struct tlb_array_config l1i[TLB_CLASSES], l1d[TLB_CLASSES], l2[TLB_CLASSES];
+	bool l1_shared;       /* entries of all classes live in the class-0 L1 arrays */
 	bool l2_shared_large; /* class-1 entries live in the class-0 L2 array */
 	bool l2_shared_huge;  /* and class-2 ones too */
 	struct tlb_array_config walk[4]; /* walk cache of tables at level 0,1,2,3 (what the entry points to) */
@@ -73,20 +74,28 @@ struct tlb_config {
 	bool walk_combined; /* a guest walk-cache hit knows the table's machine address: no second stage for it */
 };
 
-/* One set-associative array. Ways of a set are kept most recent first under TLB_LRU, newest first under TLB_FIFO. */
+/*
+ * One set-associative array. Under TLB_LRU the ways of a set are ordered by
+ * last use, under TLB_FIFO by arrival. Where that order stands (`order`) is a
+ * matter of speed: L1 arrays and wide sets keep the ways themselves in it,
+ * newest first, so that tlb_hot finds way 0; others keep a word of 16 way
+ * numbers per set and move nothing (tlb/array.h).
+ */
+enum tlb_order { TLB_ORDER_PLACE, TLB_ORDER_WORD, TLB_ORDER_TREE, TLB_ORDER_NONE };
 struct tlb_array {
 	uint64_t *tags;  /* sets * ways */
 	uint64_t *data;  /* sets * ways */
-	uint64_t *plru;  /* per set, TLB_PLRU only */
+	uint64_t *state; /* per set: the order word, or PLRU's tree */
 	uint32_t set_mask;
-	uint8_t ways, policy;
-	bool present;
+	uint8_t ways, policy, order;
+	bool present; /* if not: one set of one way that stays empty */
 };
 
 struct tlb_counts {
 	uint64_t l1i_accesses, l1d_accesses; /* by lookups through tlb_lookup; batch users add their own */
-	uint64_t l1i_misses, l1d_misses, l2_hits, l2_misses;
-	uint64_t fills, evictions;
+	uint64_t l1i_misses, l1d_misses, l2_hits, l2_misses; /* l1i_misses + l1d_misses == l2_hits + l2_misses */
+	uint64_t fills;     /* calls of tlb_fill */
+	uint64_t evictions; /* entries displaced from any array, by fills and by L1 refills */
 	uint64_t inval_page, inval_space, inval_vm, inval_all, inval_frames, inval_range; /* operations */
 	uint64_t dropped; /* entries removed by them */
 };
@@ -98,8 +107,14 @@ struct tlb {
 	uint8_t order_of_code[TLB_CODES];
 	int8_t code_of_order[64];
 	uint32_t live[TLB_CODES]; /* entries of each code ever filled since the last inval_all: 0 lets a probe be skipped */
-	bool l2_shared_large, l2_shared_huge;
-	bool any; /* some array exists */
+	uint8_t codes;            /* in use */
+	uint8_t l1_of_code[TLB_CODES], l2_of_code[TLB_CODES]; /* class whose array holds them */
+	uint64_t spaces_seen;     /* bit (space mod 64) of each space filled since the last inval_all */
+	bool any;             /* some array exists */
+	bool live_others;     /* some code but 0 is live */
+	bool is_common_shape; /* data L1 and L2 as tlb_lookup_rest is compiled for */
+	uint8_t l1_filled;    /* bits 0 data, 1 instruction: put into since the last inval_all */
+	uint64_t missed;      /* under is_common_shape: a tag known to be in neither data L1 nor L2, or 0 */
 	struct rng rng;
 	struct tlb_counts counts;
 	const struct tlb_config *config;
@@ -140,7 +155,9 @@ size_t tlb_bytes(const struct tlb_config *config);
 /*
  * memory is tlb_bytes() long, zeroed, 64-byte aligned and the caller's.
  * orders: all page orders that entries may have (bit 0 set), at most
- * TLB_CODES; -EINVAL if more. The seed drives TLB_RANDOM.
+ * TLB_CODES, none above 31 (what the data word holds; 2^31 pages are 8 TiB);
+ * -EINVAL otherwise, and for a configuration that does not validate. The
+ * seed drives TLB_RANDOM.
  */
 int tlb_init(struct tlb *t, const struct tlb_config *config, uint64_t orders, uint64_t seed, void *memory);
 
@@ -151,7 +168,10 @@ int tlb_init(struct tlb *t, const struct tlb_config *config, uint64_t orders, ui
  * Rights are the caller's to check.
  */
 uint64_t tlb_lookup(struct tlb *t, enum acc_kind kind, uint32_t space, uint32_t gspace, uint64_t vpn);
-/* The same for one that already knows way 0 of the class-0 L1 set does not match. */
+/*
+ * The same for one that already knows way 0 of the class-0 L1 set does not
+ * match. It counts misses and L2 hits, but not the access: that is the caller's.
+ */
 uint64_t tlb_lookup_rest(struct tlb *t, enum acc_kind kind, uint32_t space, uint32_t gspace, uint64_t vpn);
 /* Looks without counting or moving anything; *level gets 1 or 2. */
 uint64_t tlb_peek(const struct tlb *t, enum acc_kind kind, uint32_t space, uint32_t gspace, uint64_t vpn, int *level);
@@ -196,9 +216,13 @@ static ALWAYS_INLINE uint64_t tlb_hot(const struct tlb *t, bool exec, uint64_t t
 	return a->tags[i] == tag0 ? a->data[i] : 0;
 }
 
-/* The array primitives, for the nested TLB (and tests). Tags as above. */
+/*
+ * The array primitives, for the nested TLB (and tests). Tags as above; data
+ * is any word but 0. Inserting a tag that is there replaces its data and
+ * moves nothing.
+ */
 size_t tlb_array_bytes(const struct tlb_array_config *c);
-/* Takes its storage from *memory and advances it. */
+/* Takes its storage (zeroed, 64-byte aligned) from *memory and advances it. sets 0: an absent array. */
 void tlb_array_init(struct tlb_array *a, const struct tlb_array_config *c, char **memory);
 uint64_t tlb_array_lookup(struct tlb_array *a, uint64_t tag);
 void tlb_array_insert(struct tlb_array *a, uint64_t tag, uint64_t data, struct rng *rng);

@@ -21,7 +21,7 @@ struct wc_counts {
 };
 
 struct walk_cache {
-	struct tlb_array level[WC_LEVELS]; /* [k]: where level-k tables stand; data is an index into .val */
+	struct tlb_array level[WC_LEVELS]; /* [k]: where level-k tables stand; data is an index into .val, it stays with its slot */
 	struct wc_value {
 		uint64_t table; /* its address in the walker's memory (gpa or hpa) */
 		uint64_t mfn;   /* machine frame of it, or INVALID_FRAME */

@@ -25,6 +25,7 @@
 #ifndef QUIRE_TRACE_SPOOL_H
 #define QUIRE_TRACE_SPOOL_H
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -113,6 +114,8 @@ static ALWAYS_INLINE void spool_put_ref(struct spool_slot *s, uint64_t gva, unsi
 	memcpy(p + 1, &z, sizeof(z));
 	s->last[kind] = gva;
 	s->pos += 1 + bytes + (bytes == 7);
+	/* A thread may be killed anywhere here: nitems never counts what is not yet written. */
+	atomic_signal_fence(memory_order_release);
 	s->nitems++;
 }
 

@@ -5,6 +5,7 @@
  * file descriptor between calls, writes to no standard stream and allocates
  * nothing.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -38,8 +39,9 @@ void spool_put_event(struct spool_slot *s, const struct trace_event *ev)
 	p = put_varint(p, ev->addr2);
 	p = put_varint(p, ev->len2);
 	s->pos += (uint32_t)(p - start);
-	s->nitems++;
 	s->nevents++;
+	atomic_signal_fence(memory_order_release);
+	s->nitems++;
 }
 
 static void note_error(struct spool_control *c, int err)
@@ -282,7 +284,6 @@ bool spool_salvage(struct spool_control *c, uint32_t pid, bool ends)
 			continue;
 		if (last)
 			spool_slot_release(c, last);
-		/* The owner may have died between two stores: drop nothing but an item half written. */
 		last = s;
 	}
 	if (!last)
@@ -302,7 +303,7 @@ int spool_finish(struct spool_control *c)
 
 	/* Without room for the rest, no mark: the reader then says that the end is missing. */
 	if (!error)
-		write_block(c, &head, NULL);
+		write_block(c, &head, (const uint8_t *)"");
 	if (!error)
 		error = (int)atomic_load(&c->error);
 	munmap(c, sizeof(*c));

@@ -27,6 +27,7 @@ struct vm_stats {
 	/* The first door. */
 	uint64_t refs;        /* the workload's references, crossing ones once */
 	uint64_t kernel_refs; /* the guest kernel's own, through the unmapped segment */
+	uint64_t kernel_walks, kernel_walk_refs, kernel_tlb_misses; /* of those; not among the workload's below */
 	uint64_t instructions;
 	uint64_t l1_misses, l2_hits, l2_misses;
 	uint64_t l1i_misses, l1d_misses;

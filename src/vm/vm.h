@@ -43,6 +43,7 @@ enum gfn_flag {
 	GFN_DIRTY = 1 << 1, /* written since the dirty log was last read */
 	GFN_COW = 1 << 2,   /* its frame has other owners: a write breaks away first */
 	GFN_PIN = 1 << 3,   /* a device has it: stays where it is */
+	GFN_SPLIT_FLAGS = GFN_WPROT | GFN_COW, /* these forbid a superpage around it */
 };
 
 static inline uint64_t gfn_state_make(enum gfn_kind k, uint64_t frame, unsigned flags)
@@ -58,9 +59,17 @@ enum { GFN_BLOCK = 512 };
 /* 2 MiB of guest memory. */
 struct gfn_block {
 	struct gfn_state *states; /* NULL: all GFN_NONE, no flags */
-	uint16_t split;  /* gfns inside with a reason against a superpage (flags WPROT, COW; unlogged under a dirty log) */
+	uint16_t split;  /* gfns inside with a reason against a superpage: GFN_SPLIT_FLAGS */
 	uint16_t backed; /* gfns inside that are GFN_BACKED */
-	uint32_t huge;   /* backed by one aligned 2 MiB run of machine frames */
+	uint16_t huge;   /* backed by one aligned 2 MiB run of machine frames */
+	uint16_t tracked; /* gfns inside whose frames are FRAME_TRACKED: the mmu's count */
+};
+
+/* 1 GiB of it. */
+struct gfn_giga {
+	uint32_t split; /* as above, over all its blocks */
+	uint16_t run;   /* backed by one aligned 1 GiB run */
+	uint16_t tracked_blocks; /* blocks inside with .tracked > 0 */
 };
 
 enum memslot_flag { SLOT_READONLY = 1 << 0 };
@@ -72,6 +81,8 @@ struct memslot {
 	unsigned flags;
 	struct gfn_block *blocks; /* by 2 MiB of gfn, the first aligned down from base */
 	uint64_t nblocks;
+	struct gfn_giga *gigas; /* by 1 GiB likewise */
+	uint64_t ngigas;
 };
 
 struct hv;
@@ -95,7 +106,7 @@ struct vm {
 	unsigned nslots;
 	struct memslot slot[VM_SLOTS_MAX];
 	uint64_t mmu_seq; /* bumped by each gfn_update */
-	bool dirty_logging;
+	bool dirty_logging; /* while it is, every mapping is of one 4 KiB page */
 	bool host_thp;    /* back whole 2 MiB blocks where nothing forbids it */
 	bool host_thp_1g;
 	uint64_t contiguous_base; /* native: mfn of gfn 0; INVALID_FRAME: not so */
@@ -154,6 +165,12 @@ bool memslot_gfn_to_hva(const struct memslot *s, gfn_t gfn, uint64_t *hva);
 /* One past the highest gfn of any slot. */
 gfn_t vm_end_gfn(const struct vm *vm);
 uint64_t vm_pages(const struct vm *vm);
+
+/*
+ * Native: backs the VM's one memslot, from gfn 0 and untouched, with a single
+ * run of machine frames. -ENOMEM; -EINVAL if the memory is not so.
+ */
+int vm_back_contiguous(struct vm *vm);
 
 /*
  * Second door: for everything that is not an instruction (devices, loaders,

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* The recording plugin's parts. All of it runs inside the recorded process. */
+#ifndef QUIRE_PLUGIN_QUIRE_PLUGIN_H
+#define QUIRE_PLUGIN_QUIRE_PLUGIN_H
+
+#include "qemu-plugin-decl.h"
+#include "trace/qemu_command.h"
+#include "trace/spool.h"
+
+struct syscall_args {
+	int64_t num;
+	uint64_t a[6];
+};
+
+/* exec.c: runs the guest's execve or execveat under QEMU. Returns only if that cannot be. */
+void exec_under_qemu(const struct qemu_setup *setup, uint64_t guest_base, const char *binary,
+		     const struct syscall_args *call);
+
+typedef void (*put_event_fn)(const struct trace_event *ev);
+
+/* memory.c: the event of a memory call that succeeded; false if the call changes no mapping. */
+bool memory_event(const struct syscall_args *call, int64_t ret, struct trace_event *ev);
+/* Tells what QEMU's loader mapped of the program and its interpreter. */
+void memory_of_program(const char *binary, uint64_t guest_base, put_event_fn put);
+/* Tells the mapping that holds the first stack address seen. */
+void memory_of_stack(uint64_t gva, uint64_t guest_base, put_event_fn put);
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The command line: options → struct run_config → exp/ → report/. A command is
+ * a function that returns an exit code; everything it needs from the command
+ * line stands in its struct options.
+ */
+#ifndef QUIRE_CLI_CLI_H
+#define QUIRE_CLI_CLI_H
+
+#include <limits.h>
+
+#include "exp/error.h"
+#include "exp/exp.h"
+#include "report/report.h"
+
+#define QUIRE_VERSION "0.1.0"
+
+enum { SCHEMES_MAX = 64 };
+
+/* Bits of struct option_entry.commands and of parsing. */
+enum command_bit {
+	CMD_COMPARE = 1 << 0,
+	CMD_RUN = 1 << 1,
+	CMD_EXPLAIN = 1 << 2,
+	CMD_WORK = CMD_COMPARE | CMD_RUN | CMD_EXPLAIN,
+};
+
+/* A piece of work and what came of recording it. */
+struct work_source {
+	struct workload w;
+	char spool[PATH_MAX];  /* of a program recorded now; "": none */
+	char *stdin_copy;      /* of standard input, to be removed; NULL: none */
+	bool program_failed;   /* its trace is kept */
+};
+
+struct options {
+	enum command_bit command;
+	struct run_config config;
+	struct format_file guest_format, host_format;
+	struct machine_file machine;
+	char machine_name[64];
+	bool asids_given, mem_given;
+
+	char schemes[SCHEMES_MAX][SCHEME_NAME_MAX]; /* compare's; the first is --scheme of others */
+	unsigned nschemes;
+	const char *vm_args[EXP_SPECS_MAX];         /* --vm, as given */
+	unsigned nvm_args;
+
+	const char *work_arg;  /* WORKLOAD; NULL: none */
+	char **program;        /* after "--"; NULL: none */
+	struct work_source work[EXP_SPECS_MAX];
+	unsigned nwork;
+
+	const char *json, *csv; /* paths, "-", or NULL */
+	bool quiet;
+	unsigned jobs;
+	uint32_t pid;
+	uint64_t gva;
+	bool gva_given, warm;
+	enum acc_kind access;
+	char *command_line;    /* for provenance */
+};
+
+/* Prints "quire: …" on standard error; returns the exit code. */
+int complain(const struct trace_error *err);
+int complain_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Reads argv[0] (the command) and what follows. 0, or an exit code after saying why. Free with options_free. */
+int options_parse(struct options *o, enum command_bit command, int argc, char **argv);
+void options_free(struct options *o);
+/* What stands beside the results. */
+struct report options_report(const struct options *o);
+
+/* One option of one or more commands. set: 0 or an exit code after complaining. */
+struct option_entry {
+	const char *name;
+	char letter;       /* 0: none */
+	const char *arg;   /* name of its argument; NULL: none */
+	bool arg_optional;
+	unsigned commands; /* enum command_bit */
+	const char *doc;   /* NULL: known, not built yet; left out of --help */
+	int (*set)(struct options *o, const char *arg);
+};
+extern const struct option_entry option_table[];
+extern const unsigned option_count;
+
+/* --vm, once all other options are known: fills config.vm[]. */
+int vm_options_apply(struct options *o);
+/* Turns "trace:…", "synth:…", or a program to record, into work. */
+int work_from_spec(struct work_source *s, const char *spec);
+int work_from_program(struct work_source *s, char **argv, const struct options *o);
+/* After the runs: removes recordings unless their program failed. */
+void work_close(struct work_source *s);
+
+/* --json and --csv files: opened before the run, so that a bad path costs no time. */
+struct outputs {
+	FILE *json, *csv;
+	bool text; /* standard output is free for people's text */
+};
+int outputs_open(struct outputs *out, const struct options *o);
+/* Closes; 0, or exit code 2 if a write failed. */
+int outputs_close(struct outputs *out, const struct options *o);
+int outputs_json(struct outputs *out, json_t *document, const struct options *o);
+
+/* SIGINT: the first stops the run, the second the program. */
+void interrupt_install(void);
+bool interrupted(void);
+
+/* Runs n configurations on o->jobs threads; results in order. */
+void run_all(const struct options *o, const struct run_config *configs, struct run_result *results, unsigned n);
+/* Messages of all results, each once; the exit code they amount to. */
+int results_complain(const struct run_result *results, unsigned n);
+
+int command_compare(int argc, char **argv);
+int command_run(int argc, char **argv);
+int command_explain(int argc, char **argv);
+int command_list(int argc, char **argv);
+int command_shell(int argc, char **argv);
+/* The menu program of the classroom: reads in, writes out, to the end of either. */
+int classic_session(FILE *in, FILE *out);
+/* All of the program but main(): also for tests. */
+int quire_main(int argc, char **argv);
+
+#endif

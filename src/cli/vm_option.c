@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/* --vm name=,mem=,…,work=: one VM of a run, or count= alike. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "exp/names.h"
+
+struct vm_arg {
+	struct vm_spec spec;
+	uint64_t count;
+	const char *work;
+};
+
+static const char *vm_key(unsigned i)
+{
+	static const char *const keys[] = { "name", "mem", "scheme", "count", "work", "min", "max", "startup", "shares",
+					    "cpu", "tlb", "stagger" };
+
+	return i < sizeof(keys) / sizeof(*keys) ? keys[i] : NULL;
+}
+
+static int set_key(struct vm_arg *v, const char *key, const char *value)
+{
+	struct trace_error err;
+	struct scheme scheme;
+	const char *why;
+
+	if (strcmp(key, "name") == 0) {
+		if (!*value || strlen(value) >= VM_NAME_MAX)
+			return complain_usage("--vm name='%.60s': give 1 to %d characters", value, VM_NAME_MAX - 1);
+		strcpy(v->spec.name, value);
+		return 0;
+	}
+	if (strcmp(key, "mem") == 0)
+		return parse_scaled(value, 1024, &v->spec.mem) || v->spec.mem < PAGE_SIZE || v->spec.mem >> 52 ?
+		       complain_usage("--vm mem='%.60s': give a size such as 512M", value) : 0;
+	if (strcmp(key, "count") == 0)
+		return parse_scaled(value, 1000, &v->count) || v->count < 1 || v->count > EXP_SPECS_MAX ?
+		       complain_usage("--vm count='%.60s': give a number from 1 to %d", value, EXP_SPECS_MAX) : 0;
+	if (strcmp(key, "scheme") == 0) {
+		if (scheme_parse(value, &scheme, &why)) {
+			scheme_unknown(value, why, &err);
+			return complain(&err);
+		}
+		memcpy(v->spec.scheme, scheme.name, sizeof(scheme.name));
+		return 0;
+	}
+	if ((strcmp(key, "cpu") == 0 && strcmp(value, "assisted") == 0) ||
+	    (strcmp(key, "tlb") == 0 && strcmp(value, "hardware") == 0))
+		return 0;
+	for (unsigned i = 0; vm_key(i); i++)
+		if (strcmp(vm_key(i), key) == 0)
+			return complain_usage("--vm %s=%.40s is not built yet; leave it out", key, value);
+	names_unknown(&err, "--vm: ", "key", key, vm_key);
+	return complain(&err);
+}
+
+/* Keys up to work=, which takes the rest. */
+static int parse_vm(struct vm_arg *v, char *arg)
+{
+	while (*arg) {
+		char *equals = strchr(arg, '='), *end;
+		int code;
+
+		if (!equals)
+			return complain_usage("--vm '%.60s': give key=value pairs with commas between", arg);
+		*equals = '\0';
+		if (strcmp(arg, "work") == 0) {
+			v->work = equals + 1;
+			return 0;
+		}
+		end = equals + 1 + strcspn(equals + 1, ",");
+		if (*end)
+			*end++ = '\0';
+		code = set_key(v, arg, equals + 1);
+		if (code)
+			return code;
+		arg = end;
+	}
+	return complain_usage("--vm has no work=; give it last: work=trace:FILE, work=synth:NAME,… or work=-- PROGRAM ARGS");
+}
+
+/* "-- PROGRAM ARGS" in one argument: words apart at blanks. */
+static int work_from_words(struct work_source *s, const char *words, const struct options *o)
+{
+	char *argv[64], *copy = strdup(words), *save = NULL, *word;
+	int n = 0, code;
+
+	if (!copy)
+		return complain_usage("no memory on this host");
+	for (word = strtok_r(copy, " ", &save); word && n < 63; word = strtok_r(NULL, " ", &save))
+		argv[n++] = word;
+	argv[n] = NULL;
+	if (n == 0 || word)
+		code = complain_usage("work=-- needs a program and at most 62 arguments");
+	else
+		code = work_from_program(s, argv, o);
+	free(copy);
+	return code;
+}
+
+static int add_vms(struct options *o, const struct vm_arg *v)
+{
+	struct work_source *s = &o->work[o->nwork++];
+	struct run_config *c = &o->config;
+	int code = strncmp(v->work, "-- ", 3) == 0 ? work_from_words(s, v->work + 3, o) : work_from_spec(s, v->work);
+
+	if (code)
+		return code;
+	if (c->nvms + v->count > EXP_SPECS_MAX)
+		return complain_usage("more than %d VMs; lower count=", EXP_SPECS_MAX);
+	for (uint64_t i = 0; i < v->count; i++) {
+		struct vm_spec *spec = &c->vm[c->nvms++];
+
+		*spec = v->spec;
+		spec->work = &s->w;
+		if (!v->spec.name[0])
+			snprintf(spec->name, sizeof(spec->name), "vm%u", c->nvms);
+		else if (v->count > 1)
+			snprintf(spec->name, sizeof(spec->name), "%.24s-%u", v->spec.name, (unsigned)i + 1);
+	}
+	return 0;
+}
+
+int vm_options_apply(struct options *o)
+{
+	for (unsigned i = 0; i < o->nvm_args; i++) {
+		struct vm_arg v = { .count = 1 };
+		char *copy = strdup(o->vm_args[i]);
+		int code;
+
+		if (!copy)
+			return complain_usage("no memory on this host");
+		code = parse_vm(&v, copy);
+		if (!code)
+			code = add_vms(o, &v);
+		free(copy);
+		if (code)
+			return code;
+	}
+	return 0;
+}

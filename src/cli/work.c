@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/* From what the user wrote to a struct workload that can be read again and again. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "exp/names.h"
+#include "trace/record.h"
+
+static bool has_prefix(const char *s, const char *prefix)
+{
+	return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+static int no_memory(void)
+{
+	struct trace_error err;
+
+	error_set(&err, EXIT_RESOURCES, "no memory on this host");
+	return complain(&err);
+}
+
+static int copy_stdin(int fd)
+{
+	char buf[65536];
+	ssize_t n;
+
+	while ((n = read(STDIN_FILENO, buf, sizeof(buf))) > 0)
+		for (ssize_t done = 0; done < n;) {
+			ssize_t w = write(fd, buf + done, (size_t)(n - done));
+
+			if (w < 0)
+				return -errno;
+			done += w;
+		}
+	return n < 0 ? -errno : 0;
+}
+
+/* Every run reads the work from its start, and a pipe has none: it is kept in a file. */
+static int keep_stdin(struct work_source *s, const char *format, size_t format_len)
+{
+	const char *dir = getenv("TMPDIR");
+	struct trace_error err;
+	char path[PATH_MAX];
+	int fd, rc;
+
+	snprintf(path, sizeof(path), "%s/quire-stdin-XXXXXX", dir && *dir ? dir : "/tmp");
+	fd = mkstemp(path);
+	if (fd < 0) {
+		error_set(&err, EXIT_RESOURCES, "%s: %s; set TMPDIR to a place with room", path, strerror(errno));
+		return complain(&err);
+	}
+	s->stdin_copy = strdup(path);
+	rc = copy_stdin(fd);
+	if (close(fd) && !rc)
+		rc = -errno;
+	if (rc) {
+		error_set(&err, EXIT_INPUT, "standard input: %s", strerror(-rc));
+		return complain(&err);
+	}
+	if (!s->stdin_copy || asprintf(&s->w.spec, "%.*s%s", (int)format_len, format, path) < 0)
+		return no_memory();
+	return 0;
+}
+
+static int from_trace(struct work_source *s, const char *spec)
+{
+	size_t len = strlen(spec);
+
+	s->w.kind = WORK_TRACE;
+	if (len == 0)
+		return complain_usage("trace: names no file; give trace:[FORMAT:]FILE");
+	if (strcmp(spec, "-") == 0 || (len > 2 && strcmp(spec + len - 2, ":-") == 0))
+		return keep_stdin(s, spec, len - 1);
+	s->w.spec = strdup(spec);
+	return s->w.spec ? 0 : no_memory();
+}
+
+/* synth_open says what is wrong with its keys; an unknown name is said here, with the nearest. */
+static int from_synth(struct work_source *s, const char *spec)
+{
+	char name[64];
+	struct trace_error err = { 0 };
+	const char *known;
+
+	s->w.kind = WORK_SYNTH;
+	snprintf(name, sizeof(name), "%.*s", (int)strcspn(spec, ","), spec);
+	for (unsigned i = 0; (known = synth_name(i, NULL)) != NULL; i++)
+		if (strcmp(known, name) == 0) {
+			s->w.spec = strdup(spec);
+			return s->w.spec ? 0 : no_memory();
+		}
+	names_unknown(&err, "", "synthetic workload", name, names_synth);
+	return complain(&err);
+}
+
+int work_from_spec(struct work_source *s, const char *spec)
+{
+	s->w.shown = strdup(spec);
+	if (!s->w.shown)
+		return no_memory();
+	if (has_prefix(spec, "trace:"))
+		return from_trace(s, spec + 6);
+	if (has_prefix(spec, "synth:"))
+		return from_synth(s, spec + 6);
+	if (has_prefix(spec, "guest:"))
+		return complain_usage("%.60s: real guests are not built yet; use trace:, synth: or -- PROGRAM ARGS", spec);
+	if (is_file_name(spec) && strlen(spec) > 5 && strcmp(spec + strlen(spec) - 5, ".yaml") == 0)
+		return complain_usage("%.60s: experiment files are not built yet; give their settings as options", spec);
+	return complain_usage("'%.60s' is no workload; give trace:FILE, synth:NAME,… or -- PROGRAM ARGS", spec);
+}
+
+static bool poll_recording(void *ctx)
+{
+	return interrupted();
+}
+
+static char *join_words(char **argv)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	if (!f)
+		return NULL;
+	for (int i = 0; argv[i]; i++)
+		fprintf(f, "%s%s", i ? " " : "", argv[i]);
+	fclose(f);
+	return text;
+}
+
+static void say_program(struct work_source *s, const char *program, const struct record_result *res)
+{
+	if (res->limited || (res->exit_status == 0 && res->signal == 0))
+		return;
+	s->program_failed = true;
+	if (res->signal)
+		fprintf(stderr, "quire: %s was ended by signal %d (%s); its trace is kept at %s\n", program, res->signal,
+			strsignal(res->signal), s->spool);
+	else
+		fprintf(stderr, "quire: %s ended with exit status %d; its trace is kept at %s\n", program,
+			res->exit_status, s->spool);
+}
+
+int work_from_program(struct work_source *s, char **argv, const struct options *o)
+{
+	struct record_options ro = {
+		.limit = o->config.limit,
+		.stdout_to_stderr = (o->json && strcmp(o->json, "-") == 0) || (o->csv && strcmp(o->csv, "-") == 0),
+		.poll = poll_recording,
+	};
+	struct record_result res = { 0 };
+	struct trace_error err = { 0 };
+
+	s->w.kind = WORK_SPOOL;
+	s->w.shown = join_words(argv);
+	if (!s->w.shown)
+		return no_memory();
+	fflush(stdout);
+	if (record_program(argv, &ro, s->spool, &res, &err)) {
+		if (s->spool[0])
+			fprintf(stderr, "quire: what was recorded is kept at %s\n", s->spool);
+		s->program_failed = true;
+		return complain(&err);
+	}
+	say_program(s, argv[0], &res);
+	s->w.spec = strdup(s->spool);
+	return s->w.spec ? 0 : no_memory();
+}
+
+void work_close(struct work_source *s)
+{
+	if (s->spool[0] && !s->program_failed)
+		unlink(s->spool);
+	if (s->stdin_copy)
+		unlink(s->stdin_copy);
+	free(s->stdin_copy);
+	free(s->w.spec);
+	free(s->w.shown);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Cycles of a result: each counter times its price, nothing else. Four sums:
+ *
+ *   translation  L1 TLB misses that hit L2, loads of walks (those that must
+ *                follow one another at full price, those beside others at the
+ *                overlapped one; loads of walks that failed at full price), A/D updates
+ *   exits        what the hypervisor does: leaving and entering the guest, and
+ *                on top of that the work of each kind of exit
+ *   io           pages to and from the guest's disk
+ *   total        the three, the references themselves (the program's and its
+ *                kernel's), and the guest's own handling of its true faults
+ */
+#include "exp/exp.h"
+
+static uint64_t price(const struct cost_table *t, enum cost_event e, uint64_t n)
+{
+	return t->of[e].cycles * n;
+}
+
+static uint64_t translation(const struct cost_table *t, const struct vm_stats *s)
+{
+	return price(t, COST_L2_TLB_HIT, s->l2_hits) +
+	       price(t, COST_WALK_REF, s->walk_depth + s->fault_walk_refs) +
+	       price(t, COST_WALK_REF_OVERLAP, s->walk_refs - s->walk_depth) +
+	       price(t, COST_AD_UPDATE, s->ad_updates);
+}
+
+static uint64_t exits(const struct cost_table *t, const struct vm_stats *s)
+{
+	return price(t, COST_EXIT, s->exits) +
+	       price(t, COST_HIDDEN_FAULT, s->hidden_total) +
+	       price(t, COST_SHADOW_FILL, s->shadow_fill) +
+	       price(t, COST_TABLE_WRITE, s->shadow_table_write) +
+	       price(t, COST_RESYNC_ENTRY, s->mmu_resync_entries) +
+	       price(t, COST_ROOT_SWITCH, s->exit_by[EXIT_ROOT_SWITCH]) +
+	       price(t, COST_FENCE, s->exit_by[EXIT_FENCE] + s->exit_by[EXIT_FENCE_ALL]) +
+	       price(t, COST_TLB_FLUSH, s->tlb_flush);
+}
+
+void cost_sum(const struct cost_table *t, struct run_result *r)
+{
+	const struct vm_stats *s = &r->sum.stats;
+
+	r->cycles.translation = translation(t, s);
+	r->cycles.exits = exits(t, s);
+	r->cycles.io = price(t, COST_DISK_PAGE, r->sum.guest.disk_reads + r->sum.guest.disk_writes);
+	r->cycles.total = r->cycles.translation + r->cycles.exits + r->cycles.io +
+			  price(t, COST_REF, s->refs + s->kernel_refs) +
+			  price(t, COST_GUEST_FAULT, s->true_faults);
+}

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "base/digest.h"
+#include "exp/internal.h"
+#include "exp/names.h"
+
+/* References a VM runs before the next has the processor, unless --quantum says otherwise. */
+static const uint64_t vm_slice = 100000;
+
+struct exp_vm {
+	struct vm *vm;
+	struct mmu *mmu;
+	struct vcpu vcpu;
+	struct guest *guest;
+	struct trace *trace;
+	struct scheme scheme;
+	struct guest_config guest_config;
+	bool finished;
+};
+
+struct exp {
+	struct run_config c;
+	uint8_t *ram;
+	uint64_t bytes;
+	struct machine machine;
+	struct hv hv;
+	bool hv_up;
+	void *cpu_memory;
+	struct mmu_cpu cpu;
+	unsigned nvms;
+	struct exp_vm vm[EXP_SPECS_MAX];
+	struct guest_hooks hooks; /* the caller's, told of all VMs together */
+	unsigned running;
+};
+
+/* ---- checks: all that can be said before memory is taken ---- */
+
+static int parse_schemes(struct exp *e, struct trace_error *err)
+{
+	for (unsigned i = 0; i < e->nvms; i++) {
+		const char *name = e->c.vm[i].scheme[0] ? e->c.vm[i].scheme : e->c.scheme;
+		const char *why;
+
+		if (scheme_parse(name, &e->vm[i].scheme, &why))
+			return scheme_unknown(name, why, err);
+	}
+	return 0;
+}
+
+static int check_reach(const struct exp *e, struct trace_error *err)
+{
+	uint64_t limit = gpt_va_limit(e->c.guest_fmt, false);
+
+	for (unsigned i = 0; i < e->nvms; i++) {
+		const struct workload *w = e->c.vm[i].work;
+
+		if (w->gva_max >= limit)
+			return error_set(err, EXIT_USAGE,
+					 "%.80s reaches address 0x%llx, and format %s ends at 0x%llx; choose a wider --format",
+					 w->shown, (unsigned long long)w->gva_max, e->c.guest_fmt->name,
+					 (unsigned long long)limit);
+	}
+	return 0;
+}
+
+/* ---- building ---- */
+
+static int build_machine(struct exp *e, struct trace_error *err)
+{
+	const struct machine_config mc = { .frag_percent = (uint8_t)e->c.frag_percent, .seed = e->c.seed };
+	uint64_t pages[EXP_SPECS_MAX];
+	void *ram;
+	int rc;
+
+	for (unsigned i = 0; i < e->nvms; i++) {
+		e->vm[i].guest_config = sizes_guest(&e->c, &e->c.vm[i]);
+		pages[i] = e->vm[i].guest_config.mem_pages;
+	}
+	e->bytes = sizes_machine(&e->c, pages, e->nvms);
+	ram = mmap(NULL, e->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (ram == MAP_FAILED)
+		return error_set(err, EXIT_RESOURCES, "this host cannot map %llu bytes for the machine's RAM (%s); lower --mem",
+				 (unsigned long long)e->bytes, strerror(errno));
+	e->ram = ram;
+	/* A touched frame must cost the host one page, not 512. */
+	madvise(ram, e->bytes, MADV_NOHUGEPAGE);
+	rc = machine_init(&e->machine, ram, e->bytes, &mc);
+	if (rc)
+		return error_set(err, rc == -ENOMEM ? EXIT_RESOURCES : EXIT_USAGE,
+				 "a machine of %llu bytes cannot be; give --mem more (at least 64K)",
+				 (unsigned long long)e->bytes);
+	if (hv_init(&e->hv, &e->machine))
+		return error_set(err, EXIT_RESOURCES, "the machine's RAM is too small for the hypervisor; raise --mem");
+	e->hv_up = true;
+	return 0;
+}
+
+static int build_cpu(struct exp *e, struct trace_error *err)
+{
+	uint64_t orders = gpt_leaf_orders(e->c.guest_fmt) | gpt_leaf_orders(e->c.host_fmt) |
+			  BIT(ORDER_4K) | BIT(ORDER_2M) | BIT(ORDER_1G);
+	size_t bytes = mmu_cpu_bytes(e->c.tlb);
+
+	bytes = (bytes + 63) & ~(size_t)63;
+	e->cpu_memory = aligned_alloc(64, bytes ? bytes : 64);
+	if (!e->cpu_memory)
+		return error_set(err, EXIT_RESOURCES, "no memory for the TLBs of %s", e->c.machine_name);
+	memset(e->cpu_memory, 0, bytes);
+	if (mmu_cpu_init(&e->cpu, &e->hv, e->c.tlb, orders, e->c.seed, e->cpu_memory))
+		return error_set(err, EXIT_USAGE, "formats %s and %s together have more page sizes than a TLB can tell apart; choose another --format",
+				 e->c.guest_fmt->name, e->c.host_fmt->name);
+	return 0;
+}
+
+static int build_mmu(struct exp *e, struct exp_vm *v, struct run_result *r, struct trace_error *err)
+{
+	const struct mmu_config mc = {
+		.guest_fmt = e->c.guest_fmt,
+		.host_fmt = e->c.host_fmt,
+		.visibility = e->c.visibility,
+		.check = e->c.check,
+		.p2m_eager = e->c.p2m_eager,
+		.shadow_budget = e->c.shadow_budget,
+	};
+	const char *why = "no reason given";
+	int rc = mmu_create(v->vm, &e->cpu, &v->scheme, &mc, &v->mmu, &why);
+
+	if (rc == -ENOTSUP) {
+		v->mmu = NULL;
+		r->not_possible = why;
+		return 0;
+	}
+	if (rc || vcpu_init(&v->vcpu, v->mmu))
+		return error_set(err, EXIT_RESOURCES, "the machine's RAM is too small for the tables of %s; raise --mem", v->scheme.name);
+	return 0;
+}
+
+static int build_guest(struct exp *e, struct exp_vm *v, const struct workload *work,
+		       struct run_result *r, struct trace_error *err)
+{
+	const char *why = "no reason given";
+	int rc = guest_create(&v->vcpu, &v->guest_config, &v->guest, &why);
+
+	if (rc == -EINVAL) {
+		v->guest = NULL;
+		r->not_possible = why;
+		return 0;
+	}
+	if (rc)
+		return error_set(err, EXIT_RESOURCES, "no memory for the guest of %s; raise --mem", v->vm->name);
+	v->trace = workload_open(work, e->c.seed, err);
+	if (!v->trace)
+		return err->exit_code ? err->exit_code : EXIT_INPUT;
+	if (guest_add_work(v->guest, v->trace))
+		return error_set(err, EXIT_RESOURCES, "no memory for the guest of %s", v->vm->name);
+	return 0;
+}
+
+static int build_vm(struct exp *e, unsigned i, struct run_result *r, struct trace_error *err)
+{
+	struct exp_vm *v = &e->vm[i];
+	uint64_t pages = v->guest_config.mem_pages;
+	int rc, code;
+
+	if (vm_create(&e->hv, e->c.vm[i].name, &v->vm))
+		return error_set(err, EXIT_RESOURCES, "the machine's RAM is too small for another VM; raise --mem");
+	v->vm->host_thp = e->c.host_thp;
+	v->vm->host_thp_1g = e->c.host_thp_1g;
+	rc = memslot_add(v->vm, GFN(0), pages, 0, NULL);
+	if (rc == -EINVAL)
+		return error_set(err, EXIT_USAGE, "a guest cannot have %llu pages of memory; change --guest-mem",
+				 (unsigned long long)pages);
+	if (rc)
+		return error_set(err, EXIT_RESOURCES, "the machine's RAM is too small for a guest of %llu pages; raise --mem",
+				 (unsigned long long)pages);
+	code = build_mmu(e, v, r, err);
+	if (code || r->not_possible)
+		return code;
+	return build_guest(e, v, e->c.vm[i].work, r, err);
+}
+
+static int build(struct exp *e, struct run_result *r, struct trace_error *err)
+{
+	int code = parse_schemes(e, err);
+
+	if (!code) {
+		snprintf(r->scheme, sizeof(r->scheme), "%s", e->vm[0].scheme.name);
+		code = check_reach(e, err);
+	}
+	if (!code)
+		code = build_machine(e, err);
+	if (!code)
+		code = build_cpu(e, err);
+	r->machine_bytes = e->bytes;
+	for (unsigned i = 0; !code && !r->not_possible && i < e->nvms; i++)
+		code = build_vm(e, i, r, err);
+	return code;
+}
+
+int exp_create(const struct run_config *c, struct exp **out, struct run_result *r, struct trace_error *err)
+{
+	struct exp *e = calloc(1, sizeof(*e));
+	int code;
+
+	memset(r, 0, sizeof(*r));
+	*out = NULL;
+	if (!e)
+		return error_set(err, EXIT_RESOURCES, "no memory on this host");
+	e->c = *c;
+	e->nvms = c->nvms;
+	r->nvms = c->nvms;
+	code = build(e, r, err);
+	if (code || r->not_possible)
+		exp_destroy(e);
+	else
+		*out = e;
+	return code;
+}
+
+void exp_destroy(struct exp *e)
+{
+	for (unsigned i = 0; i < e->nvms; i++) {
+		struct exp_vm *v = &e->vm[i];
+
+		if (v->guest)
+			guest_destroy(v->guest);
+		if (v->trace)
+			trace_close(v->trace);
+		if (v->mmu)
+			mmu_destroy(v->mmu);
+		if (v->vm)
+			vm_destroy(v->vm);
+	}
+	if (e->hv_up)
+		hv_fini(&e->hv);
+	free(e->cpu_memory);
+	if (e->ram)
+		munmap(e->ram, e->bytes);
+	free(e);
+}
+
+/* ---- running ---- */
+
+static uint64_t refs_of_others(const struct exp *e)
+{
+	uint64_t refs = 0;
+
+	for (unsigned i = 0; i < e->nvms; i++)
+		if (i != e->running)
+			refs += guest_refs(e->vm[i].guest);
+	return refs;
+}
+
+static bool poll_all(void *ctx, uint64_t refs_done)
+{
+	struct exp *e = ctx;
+
+	return e->c.hooks->poll(e->c.hooks->ctx, refs_done + refs_of_others(e));
+}
+
+static void step_all(void *ctx, uint64_t refs_done)
+{
+	struct exp *e = ctx;
+
+	e->c.hooks->step(e->c.hooks->ctx, refs_done + refs_of_others(e));
+}
+
+static const struct guest_hooks *hooks_of(struct exp *e)
+{
+	const struct guest_hooks *h = e->c.hooks;
+
+	if (!h)
+		return NULL;
+	e->hooks = (struct guest_hooks){
+		.poll = h->poll ? poll_all : NULL,
+		.step = h->step ? step_all : NULL,
+		.step_refs = h->step_refs,
+		.ctx = e,
+	};
+	return &e->hooks;
+}
+
+/* Round robin, one processor: a VM's entries stay in the TLBs under its VMID while others run. */
+static enum guest_end run_slices(struct exp *e, struct trace_error *err)
+{
+	const struct guest_hooks *hooks = hooks_of(e);
+	uint64_t slice = e->c.quantum ? e->c.quantum : vm_slice;
+	unsigned left = e->nvms;
+
+	while (left)
+		for (unsigned i = 0; i < e->nvms; i++) {
+			struct exp_vm *v = &e->vm[i];
+			enum guest_end end;
+
+			if (v->finished)
+				continue;
+			e->running = i;
+			end = guest_run_slice(v->guest, slice, hooks, err, &v->finished);
+			if (end != GUEST_DONE)
+				return end;
+			left -= v->finished;
+		}
+	return GUEST_DONE;
+}
+
+/* ---- results ---- */
+
+static void collect_vm(struct exp *e, unsigned i, struct vm_result *r)
+{
+	struct exp_vm *v = &e->vm[i];
+
+	snprintf(r->name, sizeof(r->name), "%s", v->vm->name);
+	snprintf(r->scheme, sizeof(r->scheme), "%s", v->scheme.name);
+	/* What the work did, before the digest's own reading of memory is counted. */
+	r->stats = v->vm->stats;
+	r->guest = *guest_stats(v->guest);
+	r->guest_bytes = vm_pages(v->vm) << PAGE_SHIFT;
+	r->guest_table_bytes = guest_table_bytes(v->guest);
+	mmu_bytes(v->mmu, &r->vmm_table_bytes, &r->metadata_bytes);
+	r->resident_bytes = v->vm->resident << PAGE_SHIFT;
+	r->digest = guest_digest(v->guest);
+	r->work_digest = guest_work_digest(v->guest);
+}
+
+/* Both structs are nothing but counters of 64 bits. */
+static void add_words(void *to, const void *from, size_t bytes)
+{
+	uint64_t *t = to;
+	const uint64_t *f = from;
+
+	for (size_t i = 0; i < bytes / sizeof(*t); i++)
+		t[i] += f[i];
+}
+static_assert(sizeof(struct vm_stats) % sizeof(uint64_t) == 0, "added word by word");
+static_assert(sizeof(struct guest_stats) % sizeof(uint64_t) == 0, "added word by word");
+
+static void add_result(struct vm_result *sum, const struct vm_result *r, bool alone)
+{
+	add_words(&sum->stats, &r->stats, sizeof(r->stats));
+	add_words(&sum->guest, &r->guest, sizeof(r->guest));
+	sum->guest_bytes += r->guest_bytes;
+	sum->guest_table_bytes += r->guest_table_bytes;
+	sum->vmm_table_bytes += r->vmm_table_bytes;
+	sum->metadata_bytes += r->metadata_bytes;
+	sum->resident_bytes += r->resident_bytes;
+	sum->digest = alone ? r->digest : digest_fold(sum->digest, r->digest);
+	sum->work_digest = alone ? r->work_digest : digest_fold(sum->work_digest, r->work_digest);
+}
+
+/* Why the run is wrong or short, in words, for one that did not end by itself. */
+static void say_end(const struct exp *e, struct run_result *r)
+{
+	const struct vm *vm = e->vm[e->running].vm;
+
+	switch (r->end) {
+	case GUEST_NOMEM:
+		error_set(&r->error, EXIT_RESOURCES, "%s: the machine's %llu MiB are used up; raise --mem", r->scheme,
+			  (unsigned long long)(e->bytes >> 20));
+		break;
+	case GUEST_OOM:
+		error_set(&r->error, EXIT_RESOURCES, "%s: the guest's %llu KiB are too few even with its disk; raise --guest-mem",
+			  r->scheme, (unsigned long long)(vm_pages(vm) * (PAGE_SIZE >> 10)));
+		break;
+	case GUEST_CRASHED:
+		error_set(&r->error, EXIT_WRONG, "%s: VM %s was stopped: %s", r->scheme, vm->name,
+			  vm->crashed ? vm->crashed : "no reason given");
+		break;
+	case GUEST_STOPPED:
+		r->error.exit_code = EXIT_INTERRUPTED;
+		break;
+	case GUEST_BAD_INPUT:
+		if (!r->error.exit_code)
+			r->error.exit_code = EXIT_INPUT;
+		break;
+	case GUEST_DONE:
+		break;
+	}
+}
+
+static double seconds_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+int exp_run(struct exp *e, struct run_result *r)
+{
+	double start = seconds_now();
+
+	if (e->nvms == 1)
+		r->end = guest_run(e->vm[0].guest, hooks_of(e), &r->error);
+	else
+		r->end = run_slices(e, &r->error);
+	r->seconds = seconds_now() - start;
+	memset(&r->sum, 0, sizeof(r->sum));
+	for (unsigned i = 0; i < e->nvms; i++) {
+		collect_vm(e, i, &r->vm[i]);
+		add_result(&r->sum, &r->vm[i], e->nvms == 1);
+	}
+	cost_sum(e->c.cost, r);
+	say_end(e, r);
+	return r->error.exit_code;
+}
+
+struct vcpu *exp_vcpu(struct exp *e, unsigned vm) { return &e->vm[vm].vcpu; }
+struct guest *exp_guest(struct exp *e, unsigned vm) { return e->vm[vm].guest; }
+struct mmu *exp_mmu(struct exp *e, unsigned vm) { return e->vm[vm].mmu; }
+struct hv *exp_hv(struct exp *e) { return &e->hv; }
+
+int run_one(const struct run_config *c, struct run_result *r, struct trace_error *err)
+{
+	struct exp *e;
+	int code = exp_create(c, &e, r, err);
+
+	if (code || r->not_possible)
+		return code;
+	code = exp_run(e, r);
+	if (code)
+		*err = r->error;
+	exp_destroy(e);
+	return code;
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* Of exp/ alone: what exp.c and sizes.c share. */
+#ifndef QUIRE_EXP_INTERNAL_H
+#define QUIRE_EXP_INTERNAL_H
+
+#include "exp/exp.h"
+#include "exp/error.h"
+
+/* The guest configuration of one VM; mem_pages as given, or what its work needs. */
+struct guest_config sizes_guest(const struct run_config *c, const struct vm_spec *vm);
+/* Bytes of machine RAM: as given, or what the VMs need under any scheme. */
+uint64_t sizes_machine(const struct run_config *c, const uint64_t *mem_pages, unsigned nvms);
+
+#endif

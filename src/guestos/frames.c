@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The guest's frames: a buddy allocator over [0, mem_pages), and who uses
+ * each. Frame 0 is the kernel's, so that gpa 0 is never a table or a page.
+ *
+ * A frame that was never written (GFRAME_BYTES clear) is zero as the machine
+ * gave it and is not zeroed again: only its user's own touch backs it.
+ */
+#include <stdlib.h>
+
+#include "base/bug.h"
+#include "guestos/guest_internal.h"
+
+static void list_push(struct frames *fr, uint64_t gfn, unsigned order)
+{
+	struct gframe *f = &fr->f[gfn];
+
+	f->type = GFRAME_FREE;
+	f->order = (uint8_t)order;
+	f->flags |= GFRAME_HEAD;
+	f->prev = NO_GFRAME;
+	f->next = fr->free_head[order];
+	if (f->next != NO_GFRAME)
+		fr->f[f->next].prev = (uint32_t)gfn;
+	fr->free_head[order] = (uint32_t)gfn;
+}
+
+static void list_remove(struct frames *fr, uint64_t gfn)
+{
+	struct gframe *f = &fr->f[gfn];
+
+	f->flags &= (uint8_t)~GFRAME_HEAD;
+	if (f->prev != NO_GFRAME)
+		fr->f[f->prev].next = f->next;
+	else
+		fr->free_head[f->order] = f->next;
+	if (f->next != NO_GFRAME)
+		fr->f[f->next].prev = f->prev;
+}
+
+/* Frames [gfn, n) in the largest aligned blocks, the lowest ending up first on its list. */
+static void add_free_range(struct frames *fr, uint64_t gfn, uint64_t end)
+{
+	while (end > gfn) {
+		unsigned order = MIN((unsigned)GUEST_ORDER_MAX, log2_floor(end - gfn));
+
+		/* The block that ends at `end`: its alignment bounds it. */
+		order = MIN(order, (unsigned)__builtin_ctzll(end));
+		end -= BIT(order);
+		list_push(fr, end, order);
+		fr->nfree += BIT(order);
+	}
+}
+
+int frames_init(struct frames *fr, uint64_t n)
+{
+	*fr = (struct frames){ .n = n };
+	for (unsigned i = 0; i <= GUEST_ORDER_MAX; i++)
+		fr->free_head[i] = NO_GFRAME;
+	if (n < 2 || n >= NO_GFRAME)
+		return -EINVAL;
+	fr->f = calloc(n, sizeof(*fr->f));
+	if (!fr->f)
+		return -ENOMEM;
+	fr->f[0].type = GFRAME_KERNEL;
+	add_free_range(fr, 1, n);
+	return 0;
+}
+
+void frames_fini(struct frames *fr)
+{
+	/* Frames that are still shared have further owners on the heap. */
+	for (uint64_t i = 0; fr->f && i < fr->n; i += fr->f[i].flags & GFRAME_HEAD ? BIT(fr->f[i].order) : 1)
+		for (struct owner *o = fr->f[i].first.next, *next; o; o = next) {
+			next = o->next;
+			free(o);
+		}
+	free(fr->f);
+	*fr = (struct frames){ 0 };
+}
+
+int frames_alloc(struct guest *g, unsigned order, enum gframe_type type, uint64_t *gfn)
+{
+	struct frames *fr = &g->frames;
+	unsigned have = order;
+
+	while (have <= GUEST_ORDER_MAX && fr->free_head[have] == NO_GFRAME)
+		have++;
+	if (have > GUEST_ORDER_MAX)
+		return -ENOMEM;
+	*gfn = fr->free_head[have];
+	list_remove(fr, *gfn);
+	while (have > order) {
+		have--;
+		list_push(fr, *gfn + BIT(have), have);
+	}
+	for (uint64_t i = 0; i < BIT(order); i++)
+		fr->f[*gfn + i].type = (uint8_t)type;
+	fr->nfree -= BIT(order);
+	g->stats.frames_used = fr->n - fr->nfree;
+	g->stats.frames_peak = MAX(g->stats.frames_peak, g->stats.frames_used);
+	if (type == GFRAME_TABLE)
+		g->stats.table_frames += BIT(order);
+	return 0;
+}
+
+void frames_free(struct guest *g, uint64_t gfn, unsigned order)
+{
+	struct frames *fr = &g->frames;
+
+	BUG_ON(gfn == 0 || gfn + BIT(order) > fr->n);
+	if (fr->f[gfn].type == GFRAME_TABLE)
+		g->stats.table_frames -= BIT(order);
+	for (uint64_t i = 0; i < BIT(order); i++) {
+		BUG_ON(fr->f[gfn + i].type == GFRAME_FREE);
+		fr->f[gfn + i].type = GFRAME_FREE;
+	}
+	fr->nfree += BIT(order);
+	for (; order < GUEST_ORDER_MAX; order++) {
+		uint64_t buddy = gfn ^ BIT(order);
+
+		if (buddy + BIT(order) > fr->n || !(fr->f[buddy].flags & GFRAME_HEAD) ||
+		    fr->f[buddy].order != order)
+			break;
+		list_remove(fr, buddy);
+		gfn &= ~BIT(order);
+	}
+	list_push(fr, gfn, order);
+	g->stats.frames_used = fr->n - fr->nfree;
+}
+
+int frames_zero(struct guest *g, uint64_t gfn, unsigned order)
+{
+	for (uint64_t i = gfn; i < gfn + BIT(order); i++) {
+		if (!(g->frames.f[i].flags & GFRAME_BYTES))
+			continue;
+
+		enum access_status st = vcpu_fill_zero(g->vcpu, SEG_BARE, i << PAGE_SHIFT, PAGE_SIZE);
+
+		if (st)
+			return guest_access(g, st);
+		g->frames.f[i].flags &= (uint8_t)~GFRAME_BYTES;
+	}
+	return 0;
+}
+
+int frames_audit(const struct frames *fr, const char **why)
+{
+	uint64_t nfree = 0;
+
+	for (uint64_t i = 0; i < fr->n;) {
+		const struct gframe *f = &fr->f[i];
+		uint64_t n = f->flags & GFRAME_HEAD ? BIT(f->order) : 1;
+
+		if (f->flags & GFRAME_HEAD) {
+			if (i & (n - 1) || i + n > fr->n)
+				return *why = "a free block is not aligned", -EINVAL;
+			for (uint64_t k = i; k < i + n; k++)
+				if (fr->f[k].type != GFRAME_FREE || fr->f[k].refs)
+					return *why = "a free frame is in use", -EINVAL;
+			nfree += n;
+		} else if (f->type == GFRAME_FREE) {
+			return *why = "a frame is neither free nor used", -EINVAL;
+		} else if ((f->type == GFRAME_USER) != (f->refs > 0)) {
+			return *why = "a user frame without an owner", -EINVAL;
+		}
+		i += n;
+	}
+	for (unsigned order = 0; order <= GUEST_ORDER_MAX; order++)
+		for (uint32_t i = fr->free_head[order]; i != NO_GFRAME; i = fr->f[i].next) {
+			if (!(fr->f[i].flags & GFRAME_HEAD) || fr->f[i].order != order)
+				return *why = "a free list holds something else", -EINVAL;
+			nfree -= BIT(order);
+		}
+	if (nfree)
+		return *why = "free blocks and free lists disagree", -EINVAL;
+	return 0;
+}
+
+void gframe_add_owner(struct guest *g, uint64_t gfn, struct pages *of, uint64_t vpn)
+{
+	struct gframe *f = &g->frames.f[gfn];
+
+	BUG_ON(f->type != GFRAME_USER);
+	if (f->refs++ == 0) {
+		f->first = (struct owner){ of, vpn, NULL };
+		g->replace->add(g, gfn);
+		return;
+	}
+
+	struct owner *o = malloc(sizeof(*o));
+
+	BUG_ON(!o);
+	*o = (struct owner){ of, vpn, f->first.next };
+	f->first.next = o;
+}
+
+void gframe_drop_owner(struct guest *g, uint64_t gfn, struct pages *of, uint64_t vpn)
+{
+	struct gframe *f = &g->frames.f[gfn];
+	struct owner **op = &f->first.next;
+
+	BUG_ON(f->type != GFRAME_USER || !f->refs);
+	if (f->first.of == of && f->first.vpn == vpn) {
+		struct owner *second = f->first.next;
+
+		if (second) {
+			f->first = *second;
+			free(second);
+		} else {
+			f->first.of = NULL;
+		}
+	} else {
+		while (*op && ((*op)->of != of || (*op)->vpn != vpn))
+			op = &(*op)->next;
+		BUG_ON(!*op);
+
+		struct owner *gone = *op;
+
+		*op = gone->next;
+		free(gone);
+	}
+	if (--f->refs)
+		return;
+	g->replace->remove(g, gfn);
+	if (f->slot)
+		disk_slot_put(&g->disk, f->slot);
+	f->slot = 0;
+	f->flags &= (uint8_t)~GFRAME_DIRTY;
+	frames_free(g, gfn, 0);
+}

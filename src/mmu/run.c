@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The loop over references. A hit in way 0 of the first-level TLB with the
+ * right asked for takes no store and no call; the rest is one call away.
+ *
+ *   tag:   space | 0 | va >> 12       compared with way 0 of its set
+ *   need:  the rights of this kind of access, all in one mask
+ */
+#include "mmu/access.h"
+
+struct run {
+	struct vcpu *v;
+	uint64_t need[4]; /* flags an entry must have, by kind; [3]: impossible */
+	uint64_t tag_space; /* in place */
+};
+
+enum { NEED_IMPOSSIBLE = TLB_FLAGS & ~(TLB_R | TLB_W | TLB_X | TLB_U | TLB_G | TLB_SLOW_W) };
+
+static void run_init(struct run *r, struct vcpu *v)
+{
+	/*
+	 * User accesses need U besides their right. Supervisor ones are bound
+	 * by control bits: they leave the fast path.
+	 */
+	uint64_t user = v->user ? TLB_U : NEED_IMPOSSIBLE;
+
+	r->v = v;
+	r->need[ACC_READ] = TLB_R | user;
+	r->need[ACC_WRITE] = TLB_W | user;
+	r->need[ACC_EXEC] = TLB_X | user;
+	r->need[REF_EVENT] = NEED_IMPOSSIBLE;
+	r->tag_space = (uint64_t)v->tag_space << 48;
+}
+
+/* What a store writes: derived from its place in the work, so that every scheme stores the same. */
+static uint64_t store_value(const struct work_state *w, uint64_t position)
+{
+	return hash_2u64(w->id, position);
+}
+
+static uint64_t fold_value(uint64_t values, uint64_t value)
+{
+	return ((values << 5) | (values >> 59)) * UINT64_C(0x9e3779b97f4a7c15) + value;
+}
+
+/* The real bytes of one reference, piecewise where it crosses a page or is wider than a word. */
+static enum access_status move_bytes(struct vcpu *v, ref_t ref, uint64_t position)
+{
+	uint64_t gva = ref_gva(ref);
+	unsigned size = ref_size(ref), done = 0;
+	struct machine *m = v->mmu->vm->hv->m;
+
+	while (done < size) {
+		unsigned n = (unsigned)MIN(MIN(size - done, 8u), PAGE_SIZE - ((gva + done) & PAGE_MASK));
+		uint64_t value = store_value(v->work, position + ((uint64_t)done << 56));
+		struct xlat x;
+		enum access_status s = xlate(v, SEG_PAGED, gva + done, ref_kind(ref), &x);
+
+		if (s)
+			return s;
+		if (ref_kind(ref) == ACC_WRITE) {
+			s = store_piece(v, SEG_PAGED, &x, &value, n);
+			if (s)
+				return s;
+		} else {
+			value = 0;
+			memcpy(&value, machine_ptr(m, x.hpa), n);
+			v->work->values = fold_value(v->work->values, value);
+		}
+		done += n;
+	}
+	return ACCESS_OK;
+}
+
+/* A reference whose page is not in way 0 with the right it needs; hot: what is there. */
+static NOINLINE enum access_status run_slow(struct run *r, ref_t ref, uint64_t hot)
+{
+	struct vcpu *v = r->v;
+	uint64_t gva = ref_gva(ref);
+	enum acc_kind kind = ref_kind(ref);
+	struct xlat x;
+	uint64_t data = hot;
+
+	if (!hot)
+		data = tlb_lookup_rest(&v->cpu->tlb, kind, v->tag_space, v->tag_gspace, gva >> PAGE_SHIFT);
+	if (data && (data & r->need[kind]) == r->need[kind])
+		return ACCESS_OK;
+	return xlate_found(v, gva, kind, data, &x);
+}
+
+/* A reference looked up from the start; one that crosses needs the page after it too. */
+static enum access_status run_whole(struct vcpu *v, ref_t ref)
+{
+	struct xlat x;
+	enum access_status s = xlate(v, SEG_PAGED, ref_gva(ref), ref_kind(ref), &x);
+
+	if (s || !(ref & REF_SPECIAL))
+		return s;
+	return xlate(v, SEG_PAGED, ref_gva(ref) + ref_size(ref) - 1, ref_kind(ref), &x);
+}
+
+static ALWAYS_INLINE enum access_status run_state(struct run *r, const ref_t *refs, size_t n, size_t *done)
+{
+	const struct tlb *t = &r->v->cpu->tlb;
+	size_t i = 0;
+	enum access_status s = ACCESS_OK;
+
+	for (; i < n; i++) {
+		ref_t ref = refs[i];
+		unsigned kind = ref & REF_KIND;
+		uint64_t vpn = (uint64_t)((int64_t)ref >> (REF_GVA_SHIFT + PAGE_SHIFT)) & low_bits(45);
+		uint64_t data = tlb_hot(t, kind == ACC_EXEC, r->tag_space | vpn);
+		uint64_t need = r->need[kind];
+
+		if (likely((data & need) == need && !(ref & REF_SPECIAL)))
+			continue;
+		if (ref_is_event(ref))
+			break;
+		s = ref & REF_SPECIAL ? run_whole(r->v, ref) : run_slow(r, ref, data);
+		if (unlikely(s))
+			break;
+	}
+	*done = i;
+	return s;
+}
+
+/* Without a fast path: policies that must hear of every hit, and real bytes. */
+static enum access_status run_each(struct run *r, const ref_t *refs, size_t n, size_t *done)
+{
+	struct vcpu *v = r->v;
+	size_t i = 0;
+	enum access_status s = ACCESS_OK;
+
+	for (; i < n && !ref_is_event(refs[i]); i++) {
+		s = v->data ? move_bytes(v, refs[i], v->work->position + i) : run_whole(v, refs[i]);
+		if (s)
+			break;
+	}
+	*done = i;
+	return s;
+}
+
+enum access_status vcpu_run(struct vcpu *v, const ref_t *refs, size_t n, size_t *done)
+{
+	struct vm_stats *st = &v->mmu->vm->stats;
+	struct tlb_counts *c = &v->cpu->tlb.counts, before = *c;
+	bool each = v->data || v->cpu->tlb.l1[0][0].policy == TLB_PLRU || !v->cpu->tlb.l1[0][0].present ||
+		    !v->cpu->tlb.l1[1][0].present || !v->user;
+	struct run r;
+
+	*done = 0;
+	if (v->mmu->vm->crashed)
+		return ACCESS_CRASH;
+	run_init(&r, v);
+	enum access_status s = each ? run_each(&r, refs, n, done) : run_state(&r, refs, n, done);
+
+	if (v->work)
+		v->work->position += *done;
+	st->refs += *done;
+	st->l1i_misses += c->l1i_misses - before.l1i_misses;
+	st->l1d_misses += c->l1d_misses - before.l1d_misses;
+	st->l2_hits += c->l2_hits - before.l2_hits;
+	st->l2_misses += c->l2_misses - before.l2_misses;
+	return s;
+}

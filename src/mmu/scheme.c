@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+#include "mmu/internal.h"
+
+extern const struct mode_ops *const __start_quire_modes[];
+extern const struct mode_ops *const __stop_quire_modes[];
+
+static size_t name_len(const char *s)
+{
+	size_t n = 0;
+
+	while (s[n])
+		n++;
+	return n;
+}
+
+static bool same(const char *name, const char *s, size_t len)
+{
+	return name_len(name) == len && !memcmp(name, s, len);
+}
+
+const struct mode_ops *mode_find(const char *name, size_t len)
+{
+	for (const struct mode_ops *const *m = __start_quire_modes; m < __stop_quire_modes; m++)
+		if (same((*m)->name, name, len))
+			return *m;
+	return NULL;
+}
+
+const char *mode_name_at(unsigned i, const char **summary)
+{
+	if (i >= (unsigned)(__stop_quire_modes - __start_quire_modes))
+		return NULL;
+	*summary = __start_quire_modes[i]->summary;
+	return __start_quire_modes[i]->name;
+}
+
+const char *scheme_name_at(unsigned i)
+{
+	static const char *const all[] = {
+		"native", "nested/radix", "nested/flat", "nested/inverted", "nested/inverted+linear",
+		"shadow", "shadow+lazy", "shadow+discard",
+	};
+
+	return i < ARRAY_SIZE(all) ? all[i] : NULL;
+}
+
+static size_t until(const char *s, const char *stops)
+{
+	size_t n = 0;
+
+	for (; s[n]; n++)
+		for (const char *c = stops; *c; c++)
+			if (s[n] == *c)
+				return n;
+	return n;
+}
+
+static int bad(const char **why, const char *what)
+{
+	*why = what;
+	return -EINVAL;
+}
+
+static int parse_number(const char *s, size_t len, uint32_t *out)
+{
+	uint32_t n = 0;
+
+	if (!len || len > 6)
+		return -EINVAL;
+	for (size_t i = 0; i < len; i++) {
+		if (s[i] < '0' || s[i] > '9')
+			return -EINVAL;
+		n = n * 10 + (uint32_t)(s[i] - '0');
+	}
+	*out = n;
+	return n ? 0 : -EINVAL;
+}
+
+static int parse_option(struct scheme *out, const char *o, size_t len, const char **why)
+{
+	static const char roots[] = "roots=";
+	size_t head = sizeof(roots) - 1;
+
+	if (same("lazy", o, len) && (out->mode->options & SCHEME_LAZY))
+		out->flags |= SCHEME_LAZY;
+	else if (same("discard", o, len) && (out->mode->options & SCHEME_DISCARD))
+		out->flags |= SCHEME_DISCARD;
+	else if (len > head && !memcmp(o, roots, head) && out->mode->takes_roots)
+		return parse_number(o + head, len - head, &out->roots) ?
+		       bad(why, "+roots= takes a number from 1 to 999999") : 0;
+	else {
+		for (unsigned i = 0; out->org && i < PT_OPTIONS_MAX && out->org->options[i]; i++)
+			if (same(out->org->options[i], o, len)) {
+				out->org_flags |= BIT(i);
+				return 0;
+			}
+		return bad(why, "this mode and organisation have no such option");
+	}
+	return 0;
+}
+
+struct speller {
+	char *out;
+	size_t n;
+};
+
+static void spell(struct speller *s, const char *text)
+{
+	while (*text && s->n < SCHEME_NAME_MAX - 1)
+		s->out[s->n++] = *text++;
+	s->out[s->n] = 0;
+}
+
+static void spell_number(struct speller *s, uint32_t v)
+{
+	char digits[12];
+	size_t i = sizeof(digits) - 1;
+
+	for (digits[i] = 0; v; v /= 10)
+		digits[--i] = (char)('0' + v % 10);
+	spell(s, digits + i);
+}
+
+/* One spelling for each scheme, whatever order the user gave the options in. */
+static void spell_scheme(struct scheme *sc)
+{
+	struct speller s = { sc->name, 0 };
+
+	spell(&s, sc->mode->name);
+	if (sc->org && !(sc->mode->hides_default && sc->mode->default_org &&
+			 same(sc->mode->default_org, sc->org->name, name_len(sc->org->name)))) {
+		spell(&s, "/");
+		spell(&s, sc->org->name);
+	}
+	for (unsigned i = 0; sc->org && i < PT_OPTIONS_MAX && sc->org->options[i]; i++)
+		if (sc->org_flags & BIT(i)) {
+			spell(&s, "+");
+			spell(&s, sc->org->options[i]);
+		}
+	if (sc->flags & SCHEME_LAZY)
+		spell(&s, "+lazy");
+	if (sc->flags & SCHEME_DISCARD)
+		spell(&s, "+discard");
+	if (sc->roots) {
+		spell(&s, "+roots=");
+		spell_number(&s, sc->roots);
+	}
+}
+
+static int parse_org(struct scheme *out, const char **s, const char **why)
+{
+	const char *name = out->mode->default_org;
+	size_t len = name ? name_len(name) : 0;
+
+	if (**s == '/') {
+		name = *s + 1;
+		len = until(name, "+");
+		*s = name + len;
+		if (!out->mode->takes_org)
+			return bad(why, "this mode takes no organisation");
+	}
+	if (!out->mode->takes_org)
+		return 0;
+	if (!name)
+		return bad(why, "this mode needs an organisation: MODE/ORG");
+	out->org = pt_org_find(name, len);
+	return out->org ? 0 : bad(why, "no such organisation; `quire list organisations` names them");
+}
+
+int scheme_parse(const char *s, struct scheme *out, const char **why)
+{
+	size_t len = until(s, "/+");
+
+	memset(out, 0, sizeof(*out));
+	if (name_len(s) >= SCHEME_NAME_MAX)
+		return bad(why, "the name is too long");
+	out->mode = mode_find(s, len);
+	if (!out->mode)
+		return bad(why, "no such mode; `quire list modes` names them");
+	s += len;
+	int err = parse_org(out, &s, why);
+
+	while (!err && *s == '+') {
+		len = until(s + 1, "+");
+		err = parse_option(out, s + 1, len, why);
+		s += 1 + len;
+	}
+	if (!err && *s)
+		err = bad(why, "write it MODE[/ORG][+option...]");
+	if (!err && (out->flags & SCHEME_DISCARD) && out->roots)
+		err = bad(why, "+discard keeps no root: it cannot go with +roots=");
+	if (!err)
+		spell_scheme(out);
+	return err;
+}

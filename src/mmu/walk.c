@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Walks, with what makes them short: walk caches before, and what they found
+ * remembered after.
+ *
+ * A guest walk's tables are gpas. A walk-cache entry knows the table's gpa
+ * and, where the processor caches combined translations, its machine frame
+ * too, so that the first load needs no second stage.
+ */
+#include "mmu/internal.h"
+
+static uint64_t table_page(uint64_t addr)
+{
+	return addr >> PAGE_SHIFT;
+}
+
+static void guest_req(const struct mmu_fault *f, struct walk_req *req)
+{
+	const struct guest_paging *p = &f->space->p;
+
+	*req = (struct walk_req){
+		.va = f->va,
+		.space = p->key_space,
+		.kind = f->kind,
+		.user = f->user,
+		.ctl = f->ctl,
+		.ad = p->ad,
+		.start_level = -1,
+	};
+}
+
+static void start_from_cache(struct guest_mem *g, const struct mmu_fault *f, struct walk_req *req)
+{
+	struct mmu_cpu *cpu = g->mmu->cpu;
+	struct wc_value v;
+	int level = wc_lookup(&cpu->guest_wc, f->space->number, f->va, &v);
+
+	if (level < 0)
+		return;
+	req->start_level = level;
+	req->start_table = v.table;
+	req->start_rights = (uint8_t)v.rights;
+	if (cpu->config->walk_combined && v.mfn != INVALID_FRAME) {
+		g->hint_gfn = GFN(table_page(v.table));
+		g->hint_mfn = MFN(v.mfn);
+	}
+	g->mmu->vm->stats.walk_cache_hits++;
+}
+
+static void fill_guest_cache(struct guest_mem *g, const struct mmu_fault *f)
+{
+	struct walk_cache *wc = &g->mmu->cpu->guest_wc;
+	const struct walk *w = &f->walk;
+
+	/* table[0] is the root, or the one a cache hit gave. */
+	for (unsigned i = 1; i < w->ntables; i++) {
+		const struct walk_table *t = &w->table[i];
+
+		if (t->level >= WC_LEVELS)
+			continue;
+		struct wc_value v = {
+			.table = t->addr,
+			.mfn = guest_mem_where(g, GFN(table_page(t->addr))).v,
+			.rights = t->rights,
+		};
+
+		wc_fill(wc, f->space->number, f->va, t->level, &v);
+	}
+}
+
+void guest_walk(struct guest_mem *g, struct mmu_fault *f, enum walk_caches caches)
+{
+	/* The space is const to everyone but its table view, which follows the guest's header. */
+	struct space *s = g->mmu->cpu->space_of[f->space->number];
+	struct walk_req req;
+
+	if (unlikely(s->stale) && space_open_table(s)) {
+		f->walk = (struct walk){ .status = WALK_FAULT, .why = WALK_WHY_BUS };
+		return;
+	}
+	s->pt.mem = &g->m;
+	guest_req(f, &req);
+	guest_mem_begin(g);
+	bool cached = caches == WALK_CACHED && s->p.org->hierarchical && g->mmu->cpu->guest_wc.any;
+	if (cached)
+		start_from_cache(g, f, &req);
+	s->p.org->lookup(&s->pt, &req, &f->walk);
+	if (f->walk.status == WALK_OK) {
+		f->gpa = GPA(f->walk.frame << PAGE_SHIFT | (f->va & PAGE_MASK));
+		if (cached)
+			fill_guest_cache(g, f);
+	}
+}
+
+static void host_start(struct mmu *mmu, struct walk_cache *wc, struct walk_req *req)
+{
+	struct wc_value v;
+	int level = wc_lookup(wc, req->space, req->va, &v);
+
+	if (level < 0)
+		return;
+	req->start_level = level;
+	req->start_table = v.table;
+	req->start_rights = (uint8_t)v.rights;
+	mmu->vm->stats.host_walk_cache_hits++;
+}
+
+static void host_fill(struct walk_cache *wc, const struct walk_req *req, const struct walk *w)
+{
+	if (w->status != WALK_OK)
+		return;
+	for (unsigned i = 1; i < w->ntables; i++)
+		if (w->table[i].level < WC_LEVELS)
+			wc_fill(wc, req->space, req->va, w->table[i].level,
+				&(struct wc_value){ w->table[i].addr, table_page(w->table[i].addr), w->table[i].rights });
+}
+
+void host_walk(struct mmu *mmu, struct pt *pt, struct walk_cache *wc, const struct walk_req *req, struct walk *w)
+{
+	struct walk_req r = *req;
+	bool cached = pt->org->hierarchical && wc->any;
+
+	if (cached)
+		host_start(mmu, wc, &r);
+	/* Tables that serve the whole machine know VMs by their gpa space. */
+	pt->org->lookup(pt, &r, w);
+	if (cached)
+		host_fill(wc, req, w);
+}
+
+void host_walk_radix(struct mmu *mmu, const struct gpt_format *fmt, struct pt_mem *m, uint64_t root,
+		     struct walk_cache *wc, const struct walk_req *req, struct walk *w)
+{
+	struct walk_req r = *req;
+
+	if (wc->any)
+		host_start(mmu, wc, &r);
+	gpt_walk(fmt, m, root, &r, w);
+	if (wc->any)
+		host_fill(wc, req, w);
+}
+
+/* Is any frame of guest block [gfn, gfn + 2^order) tracked? */
+static bool block_tracked(struct mmu *mmu, uint64_t gfn, unsigned order)
+{
+	const struct memslot *s = memslot_find(mmu->vm, GFN(gfn));
+
+	if (!s)
+		return true;
+	if (order > ORDER_2M) {
+		uint64_t first = align_down(gfn, BIT(order));
+
+		for (uint64_t g = first; g < first + BIT(order); g += BIT(ORDER_1G)) {
+			uint64_t i = (g >> ORDER_1G) - (s->base.v >> ORDER_1G);
+
+			if (i >= s->ngigas || s->gigas[i].tracked_blocks)
+				return true;
+		}
+		return false;
+	}
+	uint64_t i = (gfn >> ORDER_2M) - (s->base.v >> ORDER_2M);
+	return i >= s->nblocks || s->blocks[i].tracked;
+}
+
+void make_entry(struct mmu *mmu, struct mmu_fault *f, uint64_t gfn, uint8_t guest_order, uint8_t guest_rights,
+		uint64_t mfn, uint8_t host_order, uint8_t host_rights)
+{
+	uint8_t order = MIN(guest_order, host_order);
+	uint64_t vpn = f->va >> PAGE_SHIFT;
+	uint8_t rights = guest_rights & (host_rights | RIGHT_U | RIGHT_G);
+
+	/* No D yet: the first store must come by and set it. */
+	if (!(guest_rights & RIGHT_D))
+		rights &= (uint8_t)~RIGHT_W;
+	/* A superpage of the tables that no TLB code stands for is cached in smaller pieces. */
+	while (order && !(mmu->cpu->tlb.orders & BIT(order)))
+		order--;
+	unsigned flags = rights & (RIGHT_RWX | RIGHT_U | RIGHT_G);
+
+	if (rights & RIGHT_W) {
+		bool slow = order ? block_tracked(mmu, gfn, order) :
+			    machine_frame(mmu->vm->hv->m, MFN(mfn))->flags & FRAME_TRACKED;
+
+		if (slow)
+			flags |= TLB_SLOW_W;
+	}
+	bool global = (rights & RIGHT_G) && !f->space->bare;
+
+	mmu->has_global |= global;
+	f->entry = (struct tlb_entry){
+		.vpn = align_down(vpn, BIT(order)),
+		.space = global ? mmu->gspace : f->space->number,
+		.vmid = mmu->vm->vmid,
+		.order = order,
+		.flags = (uint16_t)flags,
+		.mfn = align_down(mfn, BIT(order)),
+	};
+}
+
+/* --check walk: the tables once more, by the hypervisor's own eyes and from the root. */
+static void check_guest_walk(struct vcpu *v, const struct mmu_fault *f, uint64_t gfn)
+{
+	struct mmu_fault again = {
+		.space = f->space, .va = f->va, .kind = f->kind, .user = f->user, .ctl = f->ctl,
+	};
+
+	guest_walk(&v->mmu->sw, &again, WALK_COLD);
+	BUG_ON(again.walk.status != WALK_OK);
+	BUG_ON(again.walk.frame != gfn);
+	BUG_ON((f->entry.flags & RIGHT_W) && !(again.walk.rights & RIGHT_D));
+	BUG_ON(f->entry.flags & RIGHT_RWX & ~again.walk.rights);
+}
+
+void check_entry(struct vcpu *v, const struct mmu_fault *f)
+{
+	struct vm *vm = v->mmu->vm;
+	gfn_t gfn = gpa_to_gfn(f->gpa);
+	struct gfn_mapping truth;
+	uint64_t vpn = f->va >> PAGE_SHIFT;
+	uint64_t mfn = f->entry.mfn + (vpn - f->entry.vpn);
+
+	BUG_ON(gfn_peek(vm, gfn, &truth));
+	BUG_ON(truth.mfn.v != mfn);
+	BUG_ON(f->entry.flags & RIGHT_RWX & ~truth.rights);
+	if (v->mmu->config.check == CHECK_WALK && !f->space->bare)
+		check_guest_walk(v, f, gfn.v);
+}

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Starting QEMU, waiting, and what is left when programs die. While it
+ * records, this process adopts orphans (PR_SET_CHILD_SUBREAPER), so that every
+ * process it started has it as an ancestor: only such processes are ended.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "trace/qemu_command.h"
+#include "trace/record.h"
+#include "trace/source.h"
+#include "trace/spool.h"
+
+#ifndef QUIRE_LIBDIR
+#define QUIRE_LIBDIR "/usr/local/lib"
+#endif
+
+enum { POLL_US = 2000, GRACE_MS = 1000 };
+
+struct recording {
+	const struct record_options *o;
+	struct spool_control *ctl;
+	char ctl_path[SPOOL_PATH_MAX];
+	pid_t child;
+	int status;
+	bool child_ended;
+};
+
+/* A program's path by PATH (as execvp); an empty element is the current directory. */
+static bool find_in_path(const char *name, char out[PATH_MAX])
+{
+	const char *path = getenv("PATH");
+
+	if (strchr(name, '/'))
+		return snprintf(out, PATH_MAX, "%s", name) < PATH_MAX;
+	for (path = path ? path : "/usr/local/bin:/usr/bin:/bin"; path;) {
+		size_t n = strcspn(path, ":");
+		struct stat st;
+
+		if (snprintf(out, PATH_MAX, "%.*s%s%s", (int)n, path, n ? "/" : "./", name) < PATH_MAX &&
+		    !stat(out, &st) && S_ISREG(st.st_mode) && !access(out, X_OK))
+			return true;
+		path = path[n] ? path + n + 1 : NULL;
+	}
+	return false;
+}
+
+/* $QUIRE_PLUGIN, else plugin/ beside the running program or beside its folder, else the installed one. */
+static bool find_plugin(char out[PATH_MAX])
+{
+	static const char *const beside[] = {"/plugin/", "/../plugin/", "/../../plugin/", "/../lib/quire/"};
+	const char *env = getenv("QUIRE_PLUGIN");
+	char exe[PATH_MAX];
+	ssize_t n;
+
+	if (env && *env)
+		return realpath(env, out);
+	n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+	exe[n > 0 ? n : 0] = '\0';
+	if (strrchr(exe, '/'))
+		*strrchr(exe, '/') = '\0';
+	for (unsigned i = 0; i < ARRAY_SIZE(beside); i++) {
+		char name[PATH_MAX + 64];
+
+		snprintf(name, sizeof(name), "%s%squire-plugin.so", exe, beside[i]);
+		if (realpath(name, out))
+			return true;
+	}
+	return realpath(QUIRE_LIBDIR "/quire/quire-plugin.so", out);
+}
+
+static int find_tools(char qemu[PATH_MAX], char plugin[PATH_MAX], struct trace_error *err)
+{
+	const char *env = getenv("QUIRE_QEMU");
+
+	if (!find_in_path(env && *env ? env : "qemu-x86_64", qemu))
+		return trace_fail(err, TRACE_EXIT_INPUT,
+				  "recording programs needs qemu-x86_64; install the package qemu-user");
+	if (!find_plugin(plugin))
+		return trace_fail(err, TRACE_EXIT_INPUT,
+				  "quire-plugin.so was not found; build or install Quire wholly, or set QUIRE_PLUGIN to its path");
+	return 0;
+}
+
+/* The spool's path: the caller's, or a new file of a name nobody else has. */
+static int choose_spool(const char *wanted, char out[PATH_MAX], struct trace_error *err)
+{
+	const char *dir = getenv("TMPDIR");
+	int fd;
+
+	if (wanted) {
+		if (snprintf(out, PATH_MAX, "%s", wanted) >= PATH_MAX)
+			return trace_fail(err, TRACE_EXIT_USAGE, "%s: the name is too long", wanted);
+		return 0;
+	}
+	if (snprintf(out, PATH_MAX, "%s/quire-XXXXXX.qspool", dir && *dir ? dir : "/tmp") >= PATH_MAX)
+		return trace_fail(err, TRACE_EXIT_USAGE, "TMPDIR is too long");
+	fd = mkostemps(out, 7, O_CLOEXEC);
+	if (fd < 0)
+		return trace_fail(err, TRACE_EXIT_INPUT, "%s: cannot be created: %s; set TMPDIR to a folder with space",
+				  out, strerror(errno));
+	close(fd);
+	return 0;
+}
+
+/* Is pid a process below this one? Walks up /proc; a pid may by now be a stranger's. */
+static bool is_descendant(pid_t pid)
+{
+	for (int depth = 0; depth < 1000 && pid > 1; depth++) {
+		char name[64], text[512], *after;
+		int parent;
+
+		if (pid == getpid())
+			return depth > 0;
+		snprintf(name, sizeof(name), "/proc/%d/stat", (int)pid);
+		int fd = open(name, O_RDONLY | O_CLOEXEC);
+		ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+		if (fd >= 0)
+			close(fd);
+		if (n <= 0)
+			return false;
+		text[n] = '\0';
+		/* The name in brackets may hold anything: what follows its last bracket is "state ppid". */
+		after = strrchr(text, ')');
+		if (!after || sscanf(after + 1, " %*c %d", &parent) != 1)
+			return false;
+		pid = parent;
+	}
+	return false;
+}
+
+/* Calls fn for each recorded process that still lives; returns their number. */
+static uint32_t for_each_living(struct spool_control *c, void (*fn)(pid_t, int), int arg)
+{
+	uint32_t n = 0;
+
+	for (unsigned i = 0; i < SPOOL_SLOTS; i++) {
+		struct spool_slot *s = &c->slots[i];
+
+		if (atomic_load(&s->state) != SLOT_OWNED || s->pid != s->tid || !is_descendant((pid_t)s->pid))
+			continue;
+		n++;
+		if (fn)
+			fn((pid_t)s->pid, arg);
+	}
+	return n;
+}
+
+static void send_signal(pid_t pid, int sig)
+{
+	kill(pid, sig);
+}
+
+/*
+ * Collects every child that has ended. Those that left something in a slot
+ * were killed, and nobody recorded has waited for them.
+ */
+static void reap(struct recording *r)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		spool_salvage(r->ctl, (uint32_t)pid, true);
+		if (pid == r->child) {
+			r->child_ended = true;
+			r->status = status;
+		}
+	}
+}
+
+static void nap(void)
+{
+	nanosleep(&(struct timespec){.tv_nsec = POLL_US * 1000}, NULL);
+}
+
+/* Waits for the end; true if the recording was stopped before. Descendants that outlive the program get linger_ms. */
+static bool wait_for_end(struct recording *r)
+{
+	uint64_t left = (uint64_t)r->o->linger_ms * 1000 / POLL_US;
+
+	for (;;) {
+		reap(r);
+		if (atomic_load(&r->ctl->stop))
+			return true;
+		if (r->child_ended && (!for_each_living(r->ctl, NULL, 0) || !left--))
+			return false;
+		if (r->o->poll && r->o->poll(r->o->ctx))
+			return true;
+		nap();
+	}
+}
+
+/* Asks, then insists. Called when nothing more is wanted of the programs. */
+static void end_programs(struct recording *r)
+{
+	for (int ms = 0; ms < 2 * GRACE_MS; ms += POLL_US / 1000) {
+		reap(r);
+		if (r->child_ended && !for_each_living(r->ctl, NULL, 0))
+			return;
+		if (ms == 0 || ms == GRACE_MS) {
+			int sig = ms ? SIGKILL : SIGTERM;
+
+			if (!r->child_ended)
+				send_signal(r->child, sig);
+			for_each_living(r->ctl, send_signal, sig);
+		}
+		nap();
+	}
+}
+
+static void exec_child(const struct record_options *o, const struct qemu_setup *setup,
+		       const struct qemu_command *command, int report)
+{
+	if (o->stdout_to_stderr)
+		dup2(STDERR_FILENO, STDOUT_FILENO);
+	execve(setup->qemu, command->argv, command->envp);
+	int e = errno;
+
+	_exit(write(report, &e, sizeof(e)) == sizeof(e) ? 127 : 126);
+}
+
+/* Starts QEMU; the pipe closes at its exec, or brings the errno of an exec that failed. */
+static int start(struct recording *r, const struct qemu_setup *setup, const struct qemu_command *command,
+		 struct trace_error *err)
+{
+	int report[2], e = 0;
+
+	fflush(NULL);
+	if (pipe2(report, O_CLOEXEC))
+		return trace_fail(err, TRACE_EXIT_INPUT, "no pipe: %s", strerror(errno));
+	r->child = fork();
+	if (r->child == 0)
+		exec_child(r->o, setup, command, report[1]);
+	close(report[1]);
+	ssize_t n = r->child < 0 ? 0 : read(report[0], &e, sizeof(e));
+
+	close(report[0]);
+	if (r->child < 0)
+		return trace_fail(err, TRACE_EXIT_INPUT, "no new process: %s", strerror(errno));
+	if (n != sizeof(e))
+		return 0;
+	waitpid(r->child, NULL, 0);
+	return trace_fail(err, TRACE_EXIT_INPUT, "%s cannot be run: %s", setup->qemu, strerror(e));
+}
+
+static void fill_result(struct recording *r, struct record_result *res)
+{
+	struct spool_control *c = r->ctl;
+
+	memset(res, 0, sizeof(*res));
+	if (r->child_ended && WIFSIGNALED(r->status))
+		res->signal = WTERMSIG(r->status);
+	else if (r->child_ended)
+		res->exit_status = WEXITSTATUS(r->status);
+	res->refs = atomic_load(&c->refs);
+	res->bytes = atomic_load(&c->next);
+	res->processes = atomic_load(&c->processes);
+	res->threads = atomic_load(&c->threads);
+}
+
+/* Runs the command to its end and closes the spool. */
+static int run(struct recording *r, const struct qemu_setup *setup, const struct qemu_command *command,
+	       const char *spool, struct record_result *res, struct trace_error *err)
+{
+	bool stopped;
+
+	atomic_store(&r->ctl->processes, 1);
+	if (start(r, setup, command, err))
+		return -1;
+	stopped = wait_for_end(r);
+	if (stopped)
+		end_programs(r);
+	fill_result(r, res);
+	res->limited = stopped && !atomic_load(&r->ctl->error);
+	res->outliving = for_each_living(r->ctl, NULL, 0);
+	int rc = spool_finish(r->ctl);
+
+	r->ctl = NULL;
+	if (rc)
+		return trace_fail(err, TRACE_EXIT_INPUT,
+				  "%s: the recording broke off: %s; what it holds is kept. %s", spool, strerror(-rc),
+				  rc == -ENOSPC ? "Free some space, or set TMPDIR" : "See that its folder stays writable");
+	if (!res->refs && !res->limited)
+		return trace_fail(err, TRACE_EXIT_INPUT,
+				  "nothing was recorded; does QEMU's user mode run here (try: %s --version)?", setup->qemu);
+	return 0;
+}
+
+int record_program(char **argv, const struct record_options *o, char *spool_path_out,
+		   struct record_result *res, struct trace_error *err)
+{
+	struct recording r = {.o = o};
+	char qemu[PATH_MAX], plugin[PATH_MAX], program[PATH_MAX], spool[PATH_MAX];
+	struct qemu_setup setup = {.qemu = qemu, .plugin = plugin, .ctl = r.ctl_path};
+	struct qemu_command command;
+	int rc;
+
+	spool_path_out[0] = '\0';
+	if (find_tools(qemu, plugin, err))
+		return -1;
+	if (!find_in_path(argv[0], program))
+		return trace_fail(err, TRACE_EXIT_INPUT, "%s: not found in PATH", argv[0]);
+	if (choose_spool(o->spool, spool, err))
+		return -1;
+	r.ctl = spool_create(spool, o->limit, r.ctl_path);
+	if (!r.ctl)
+		return trace_fail(err, TRACE_EXIT_INPUT, "%s: cannot be written: %s", spool, strerror(errno));
+	rc = qemu_command_build(&setup, program, argv, environ, &command);
+	if (rc) {
+		trace_fail(err, TRACE_EXIT_INPUT, "%s: cannot be run: %s", argv[0],
+			   rc == -ENOEXEC ? "neither an x86-64 program nor a script" : strerror(-rc));
+	} else {
+		int adopted = 0;
+
+		prctl(PR_GET_CHILD_SUBREAPER, &adopted);
+		prctl(PR_SET_CHILD_SUBREAPER, 1);
+		rc = run(&r, &setup, &command, spool, res, err);
+		prctl(PR_SET_CHILD_SUBREAPER, adopted);
+		qemu_command_free(&command);
+	}
+	unlink(r.ctl_path);
+	if (r.ctl) { /* it never ran */
+		atomic_store(&r.ctl->stop, 1);
+		spool_finish(r.ctl);
+		unlink(spool);
+		return -1;
+	}
+	snprintf(spool_path_out, PATH_MAX, "%s", spool);
+	return rc ? -1 : 0;
+}

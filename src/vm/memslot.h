@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside vm/: where the state word of a gfn stands, and how it is set. */
+#ifndef QUIRE_VM_MEMSLOT_H
+#define QUIRE_VM_MEMSLOT_H
+
+#include "vm/vm.h"
+
+static inline struct gfn_block *slot_block(const struct memslot *s, gfn_t gfn)
+{
+	return &s->blocks[(gfn.v >> ORDER_2M) - (s->base.v >> ORDER_2M)];
+}
+
+static inline struct gfn_giga *slot_giga(const struct memslot *s, gfn_t gfn)
+{
+	return &s->gigas[(gfn.v >> ORDER_1G) - (s->base.v >> ORDER_1G)];
+}
+
+static inline struct gfn_state slot_state(const struct memslot *s, gfn_t gfn)
+{
+	const struct gfn_block *b = slot_block(s, gfn);
+
+	return b->states ? b->states[gfn.v % GFN_BLOCK] : (struct gfn_state){ 0 };
+}
+
+/* Does the slot hold all of gfn's aligned 2^order block? */
+static inline bool slot_covers(const struct memslot *s, gfn_t gfn, unsigned order)
+{
+	uint64_t first = align_down(gfn.v, BIT(order));
+
+	return first >= s->base.v && first + BIT(order) <= s->base.v + s->npages;
+}
+
+/* Makes the state words of [gfn, gfn+n) exist. -ENOMEM: some may, all are unchanged. */
+int slot_populate(struct vm *vm, struct memslot *s, gfn_t gfn, uint64_t n);
+
+/* Sets one word whose block exists; keeps the counts of the block and the VM. */
+void slot_set(struct vm *vm, struct memslot *s, gfn_t gfn, struct gfn_state st);
+
+/* Gives back frames and directory. */
+void memslot_release(struct vm *vm, struct memslot *s);
+
+/* Takes (vm, gfn) off a frame and frees it when that was the last owner. */
+void frame_disown(struct vm *vm, gfn_t gfn, mfn_t mfn);
+/* Makes (vm, gfn) an owner; cannot fail for a frame without one, or after rmap_reserve. */
+void frame_own(struct vm *vm, gfn_t gfn, mfn_t mfn);
+
+#endif
