@@ -37,9 +37,9 @@ static uint64_t run(struct tlb *t, const struct stream *s, bool hot)
 			struct tlb_entry e = {.vpn = vpn, .space = SPACE, .vmid = 1, .flags = TLB_R | TLB_W, .mfn = vpn};
 
 			tlb_fill(t, ACC_READ, &e);
-			data = vpn << 28;
+			data = tlb_data(vpn, 1, 0, 0);
 		}
-		sum += data;
+		sum += tlb_data_mfn(data);
 	}
 	return sum;
 }

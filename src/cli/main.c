@@ -1,5 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-int main(void)
+#include <errno.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+int main(int argc, char **argv)
 {
-	return 0;
+	int code = quire_main(argc, argv);
+
+	if (fflush(stdout) || ferror(stdout)) {
+		fprintf(stderr, "quire: standard output: %s; what was written is not whole\n", strerror(errno));
+		return code ? code : EXIT_USAGE;
+	}
+	return code;
 }

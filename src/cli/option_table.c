@@ -86,7 +86,7 @@ static int set_schemes(struct options *o, const char *arg)
 		int code = 0;
 
 		if (len == 3 && memcmp(arg, "all", 3) == 0) {
-			for (unsigned i = 0; !code && (name = scheme_name_at(i)) != NULL; i++)
+			for (unsigned i = 0; !code && (name = names_scheme(i)) != NULL; i++)
 				code = add_scheme(o, name, strlen(name));
 		} else if (len) {
 			code = add_scheme(o, arg, len);

@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "cli/cli.h"
+#include "exp/names.h"
 
 enum { KEY_FIRST = 0x1000, OPTIONS_MAX = 64 };
 
@@ -193,7 +194,7 @@ static int default_schemes(struct options *o)
 		snprintf(o->schemes[o->nschemes++], SCHEME_NAME_MAX, "nested/radix");
 		return 0;
 	}
-	for (unsigned i = 0; (name = scheme_name_at(i)) != NULL && i < SCHEMES_MAX; i++)
+	for (unsigned i = 0; (name = names_scheme(i)) != NULL && i < SCHEMES_MAX; i++)
 		snprintf(o->schemes[o->nschemes++], SCHEME_NAME_MAX, "%s", name);
 	return 0;
 }

@@ -165,13 +165,14 @@ static int build_vm(struct exp *e, unsigned i, struct run_result *r, struct trac
 {
 	struct exp_vm *v = &e->vm[i];
 	uint64_t pages = v->guest_config.mem_pages;
+	struct memslot *slot;
 	int rc, code;
 
 	if (vm_create(&e->hv, e->c.vm[i].name, &v->vm))
 		return error_set(err, EXIT_RESOURCES, "the machine's RAM is too small for another VM; raise --mem");
 	v->vm->host_thp = e->c.host_thp;
 	v->vm->host_thp_1g = e->c.host_thp_1g;
-	rc = memslot_add(v->vm, GFN(0), pages, 0, NULL);
+	rc = memslot_add(v->vm, GFN(0), pages, 0, &slot);
 	if (rc == -EINVAL)
 		return error_set(err, EXIT_USAGE, "a guest cannot have %llu pages of memory; change --guest-mem",
 				 (unsigned long long)pages);

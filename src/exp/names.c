@@ -75,7 +75,14 @@ int names_unknown(struct trace_error *err, const char *where, const char *kind, 
 
 const char *names_scheme(unsigned i)
 {
-	return scheme_name_at(i);
+	const char *name, *why;
+	struct scheme s;
+
+	/* Only those that this build can parse: a mode is a file of its own. */
+	for (unsigned n = 0; (name = scheme_name_at(n)) != NULL; n++)
+		if (scheme_parse(name, &s, &why) == 0 && i-- == 0)
+			return name;
+	return NULL;
 }
 
 const char *names_format(unsigned i)
@@ -115,11 +122,11 @@ const char *names_synth(unsigned i)
 
 static bool is_built(const char *name)
 {
-	const char *mode;
+	const char *mode, *summary;
 
 	if (pt_org_find(name, strlen(name)))
 		return true;
-	for (unsigned i = 0; (mode = mode_name_at(i, NULL)) != NULL; i++)
+	for (unsigned i = 0; (mode = mode_name_at(i, &summary)) != NULL; i++)
 		if (strcmp(mode, name) == 0)
 			return true;
 	return false;

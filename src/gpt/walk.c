@@ -29,6 +29,7 @@ struct path {
 	uint64_t accessed;            /* the pointers' accessed bits, anded (x86) */
 	uint64_t page_size;           /* the bit, or 0 where it is ignored */
 	uint64_t gated;
+	uint64_t grants, grants_all; /* bits of an x86 pointer that say what it allows; their values when it is all */
 	unsigned top, start; /* level of the root; of the first table */
 	unsigned bare;       /* level whose entries carry no rights; none: GPT_LEVELS_MAX */
 };
@@ -121,15 +122,6 @@ static COLD enum attempt fail_memory(const struct gpt_format *fmt, const struct 
 	return ATTEMPT_DONE;
 }
 
-static ALWAYS_INLINE uint64_t entry_addr(const struct gpt_format *fmt, unsigned level, uint64_t table,
-					 const struct walk_req *req)
-{
-	uint64_t index = (req->va >> fmt->level[level].shift) &
-			 (BIT(index_bits(fmt, level, req->second_stage)) - 1);
-
-	return table + index * fmt->entry_size;
-}
-
 /* The CPU copied these entries when its root was set: nothing is charged, nobody listens. */
 static NOINLINE int load_register(struct pt_mem *m, uint64_t addr, unsigned size, uint64_t *pte)
 {
@@ -175,7 +167,9 @@ static ALWAYS_INLINE uint8_t rights_below(const struct gpt_format *fmt, const st
 {
 	if (riscv)
 		return rights | (pte & fmt->global ? RIGHT_G : 0);
-	return level == p->bare ? rights : rights & entry_rwxu(fmt, pte, false);
+	if (likely((pte & p->grants) == p->grants_all) || level == p->bare)
+		return rights;
+	return rights & entry_rwxu(fmt, pte, false);
 }
 
 /* Rights of the whole path, A and D as they stand in memory. */
@@ -215,7 +209,9 @@ static COLD enum attempt update_path(const struct gpt_format *fmt, struct pt_mem
 		if (new == old)
 			continue;
 
-		int done = ptm_cas(m, entry_addr(fmt, level, w->table[i].addr, req), fmt->entry_size, old, new);
+		uint64_t addr = w->table[i].addr +
+				gpt_index(fmt, level, req->va, req->second_stage) * fmt->entry_size;
+		int done = ptm_cas(m, addr, fmt->entry_size, old, new);
 
 		if (done < 0)
 			return fail_memory(fmt, req, w, done);
@@ -270,6 +266,8 @@ static ALWAYS_INLINE enum attempt walk_tree(const struct gpt_format *restrict fm
 					    const bool riscv)
 {
 	unsigned level = p->start, n = 0;
+	unsigned width = fmt->level[level].shift + index_bits(fmt, level, req->second_stage);
+	uint64_t left = req->va & (BIT(width) - 1); /* the bits that no level has used yet */
 	uint8_t rights = RIGHT_RWX | RIGHT_U;
 	uint64_t pte, addr, accessed = UINT64_MAX;
 	enum walk_why why = WALK_WHY_NONE;
@@ -278,7 +276,10 @@ static ALWAYS_INLINE enum attempt walk_tree(const struct gpt_format *restrict fm
 	if (unlikely(req->start_level >= 0))
 		rights = req->start_rights & (RIGHT_RWX | RIGHT_U | RIGHT_G);
 	for (;; level--) {
-		addr = entry_addr(fmt, level, table, req);
+		unsigned shift = fmt->level[level].shift;
+
+		addr = table + (left >> shift) * fmt->entry_size;
+		left &= BIT(shift) - 1;
 		w->table[n++] = (struct walk_table){
 			.addr = table, .level = (uint8_t)level, .rights = rights, .positional = true,
 		};
@@ -320,6 +321,8 @@ void gpt_walk(const struct gpt_format *fmt, struct pt_mem *m, uint64_t root, con
 	p.bare = fmt->top_no_rights ? top : GPT_LEVELS_MAX;
 	p.page_size = unlikely(fmt->pse_gate) && !(req->ctl & CTL_PSE) ? 0 : fmt->page_size;
 	p.gated = gated_bits(fmt, req->ctl);
+	p.grants_all = fmt->write | fmt->user | fmt->exec;
+	p.grants = p.grants_all | fmt->no_exec;
 
 	uint64_t align = p.start == top ? (uint64_t)fmt->entry_size << index_bits(fmt, top, req->second_stage) :
 					  PAGE_SIZE;

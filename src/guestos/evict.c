@@ -43,7 +43,7 @@ static int save(struct guest *g, uint64_t gfn)
 	return disk_write(g, f->slot, gfn);
 }
 
-static bool is_shared_memory(const struct gframe *f)
+static bool is_shared_memory(struct gframe *f)
 {
 	gframe_for_each_owner(f, o)
 		if (!o->of->mm)

@@ -13,7 +13,7 @@
 #include "base/bug.h"
 #include "guestos/mem_events.h"
 
-enum { NO_FRAME = 0 }; /* gfn 0 is the kernel's */
+enum { NONE_IN_HAND = 0 }; /* gfn 0 is the kernel's */
 
 struct fault_in {
 	struct guest *g;
@@ -43,7 +43,7 @@ static void give_frame(struct fault_in *f, struct pages *to, uint64_t vpn)
 		f->g->frames.f[f->fresh].flags |= GFRAME_BYTES;
 	pmap_set(&to->map, vpn, make_page(f->fresh, PAGE_FRAME));
 	gframe_add_owner(f->g, f->fresh, to, vpn);
-	f->fresh = NO_FRAME;
+	f->fresh = NONE_IN_HAND;
 }
 
 static void count_as(struct fault_in *f, uint64_t *counter)

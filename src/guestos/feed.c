@@ -25,6 +25,7 @@ void feed_fini(struct feed *f)
 	for (unsigned i = 0; i < f->nsrc; i++) {
 		free(f->src[i]->block);
 		free(f->src[i]->pids);
+		free(f->src[i]->spaces);
 		free(f->src[i]);
 	}
 	free(f->src);

@@ -67,7 +67,7 @@ struct mm *mm_fork(struct guest *g, struct source *src, struct mm *parent, int *
 		copy_page(g, child, vpn, word);
 	fence_owe_space(g, parent);
 	/* Every page has a second owner now, so this takes the right to write from all private ones. */
-	*err = pages_protect(g, parent, 0, UINT64_MAX);
+	*err = pages_protect(g, parent, 0, BIT(64 - PAGE_SHIFT));
 	if (!*err)
 		*err = copy_entries(g, child, parent);
 	fence_pay(g);

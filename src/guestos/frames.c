@@ -84,6 +84,8 @@ int frames_alloc(struct guest *g, unsigned order, enum gframe_type type, uint64_
 	struct frames *fr = &g->frames;
 	unsigned have = order;
 
+	/* No frame goes to another use while a TLB may still lead to it. */
+	fence_pay(g);
 	while (have <= GUEST_ORDER_MAX && fr->free_head[have] == NO_GFRAME)
 		have++;
 	if (have > GUEST_ORDER_MAX)

@@ -36,6 +36,7 @@ enum gframe_flag {
 	GFRAME_BYTES = 1 << 1, /* may hold bytes other than zero: zero it before it is handed out */
 	GFRAME_DIRTY = 1 << 2, /* differs from its disk copy (beside what D bits say) */
 	GFRAME_LISTED = 1 << 3, /* known to the replacement policy */
+	GFRAME_HEAPED = 1 << 4, /* LRU: has its item in the heap */
 };
 
 /* A page that a frame stands for: `vpn` of an address space, or page `vpn` of a shared object. */
@@ -188,9 +189,9 @@ struct proc {
 	uint32_t number; /* the guest's own, from 1 */
 	uint32_t pid;    /* the trace's */
 	struct source *src;
-	struct mm *mm;   /* NULL: ended */
+	struct mm *mm;   /* NULL: ended and gone */
 	struct work_state work;
-	struct XXH3_state_s *hash; /* over its references */
+	XXH3_state_t *hash; /* over its references; NULL: none yet, or ended */
 	uint64_t refs_digest; /* once ended */
 };
 
@@ -200,10 +201,13 @@ struct proc *proc_get(struct guest *g, struct source *src, uint32_t pid);
 void proc_exit(struct guest *g, struct proc *p);
 int proc_event(struct guest *g, struct source *src, const struct trace_event *ev);
 void procs_fini(struct guest *g);
+/* Frees what the guest still holds, on the host alone. */
+void mms_fini(struct guest *g);
 
 /* ---- running ---- */
 
-int sched_switch(struct guest *g, struct proc *p);
+/* Makes an address space the current one. */
+int sched_switch(struct guest *g, struct mm *mm);
 int fault_handle(struct guest *g, struct proc *p, const struct guest_fault *f, bool *segv);
 void digest_refs(struct proc *p, const ref_t *refs, size_t n);
 void digest_end(struct proc *p);
@@ -217,7 +221,7 @@ int guest_access(struct guest *g, enum access_status st);
 
 struct replace_ops {
 	int (*init)(struct guest *g, struct trace_error *err); /* may be NULL */
-	void (*fini)(struct guest *g);                          /* may be NULL */
+	void (*fini)(struct guest *g); /* may be NULL */
 	/* A user frame came into use, or leaves it. */
 	void (*add)(struct guest *g, uint64_t gfn);
 	void (*remove)(struct guest *g, uint64_t gfn);
@@ -251,6 +255,9 @@ struct guest {
 	struct proc **procs; /* by number - 1 */
 	uint32_t nprocs, cap_procs;
 	struct proc *last; /* that ran */
+	struct mm *zombie; /* of the last process, kept to be looked at until another comes */
+	uint32_t alive;    /* processes */
+	unsigned stuck;    /* faults since a reference was done */
 	struct mm *current; /* whose root is loaded */
 	bool asids;
 	uint32_t asid_next, asid_end;

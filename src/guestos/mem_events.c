@@ -116,6 +116,9 @@ static int remap(struct guest *g, struct mm *mm, const struct trace_event *ev)
 		if (n2 < n)
 			return unmap(g, mm, (struct range){ from.start + n2, from.end });
 		/* Grown in place: a copy of itself, stretched. */
+		err = unmap(g, mm, (struct range){ from.end, to.end });
+		if (err)
+			return err;
 		move_vmas(g, mm, from, from.start, n2);
 		return 0;
 	}

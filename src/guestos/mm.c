@@ -132,3 +132,9 @@ void mm_put(struct guest *g, struct mm *mm)
 		g->current = NULL;
 	mm_free(g, mm);
 }
+
+void mms_fini(struct guest *g)
+{
+	while (g->mms)
+		mm_free(g, g->mms);
+}

@@ -56,6 +56,10 @@ static struct proc *proc_create(struct guest *g, struct source *src, uint32_t pi
 	struct proc *p = calloc(1, sizeof(*p));
 
 	BUG_ON(!p);
+	if (g->zombie)
+		mm_put(g, g->zombie);
+	g->zombie = NULL;
+	g->alive++;
 	if (g->nprocs == g->cap_procs) {
 		g->cap_procs = g->cap_procs ? g->cap_procs * 2 : 16;
 		g->procs = realloc(g->procs, g->cap_procs * sizeof(*g->procs));
@@ -74,8 +78,13 @@ static struct proc *proc_create(struct guest *g, struct source *src, uint32_t pi
 
 struct proc *proc_get(struct guest *g, struct source *src, uint32_t pid)
 {
-	struct proc *p = pid == 0 && src->current ? src->current : proc_find(g, src, pid);
+	struct proc *p;
 
+	if (pid == 0 && src->current)
+		return src->current;
+	/* Who has not been named yet is 1. */
+	pid = pid ? pid : 1;
+	p = proc_find(g, src, pid);
 	return p ? p : proc_create(g, src, pid, mm_create(g, src));
 }
 
@@ -88,8 +97,11 @@ void proc_exit(struct guest *g, struct proc *p)
 		p->src->current = NULL;
 	p->mm = NULL;
 	digest_end(p);
-	mm_put(g, mm);
 	g->stats.exits++;
+	if (--g->alive)
+		mm_put(g, mm);
+	else
+		g->zombie = mm;
 }
 
 static int become_child(struct guest *g, struct source *src, const struct trace_event *ev, struct mm *mm)
@@ -141,6 +153,8 @@ int proc_event(struct guest *g, struct source *src, const struct trace_event *ev
 {
 	struct proc *p;
 
+	if (!src->current && ev->pid && ev->kind != EV_EXIT)
+		src->current = proc_get(g, src, ev->pid);
 	switch (ev->kind) {
 	case EV_SWITCH:
 		src->current = proc_get(g, src, ev->pid);

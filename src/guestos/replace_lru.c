@@ -11,16 +11,16 @@ static void lru_add(struct guest *g, uint64_t gfn)
 {
 	struct gframe *f = &g->frames.f[gfn];
 
-	f->flags |= GFRAME_LISTED;
 	f->key = g->feed.refs;
-	heap_push(&g->heap, f->key, gfn);
+	if (!(f->flags & GFRAME_HEAPED))
+		heap_push(&g->heap, f->key, gfn);
+	f->flags |= GFRAME_LISTED | GFRAME_HEAPED;
 }
 
-/* Its item in the heap stays, and is dropped when it comes up. */
+/* Its item in the heap stays, for the frame's next use or until it comes up: never two of one frame. */
 static void lru_remove(struct guest *g, uint64_t gfn)
 {
 	g->frames.f[gfn].flags &= (uint8_t)~GFRAME_LISTED;
-	g->frames.f[gfn].key = UINT64_MAX;
 }
 
 static void use(struct guest *g, struct mm *mm, uint64_t vpn, uint64_t now)
@@ -56,16 +56,15 @@ static int lru_victim(struct guest *g, uint64_t *gfn)
 	while (heap_pop(&g->heap, &it)) {
 		struct gframe *f = &g->frames.f[it.gfn];
 
-		if (!(f->flags & GFRAME_LISTED))
+		if (!(f->flags & GFRAME_LISTED)) {
+			f->flags &= (uint8_t)~GFRAME_HEAPED;
 			continue;
-		/* A frame that left and came back may have two items; the older is a spare. */
-		if (f->key == it.key) {
-			*gfn = it.gfn;
-			/* If it cannot be evicted after all, it is not forgotten. */
-			heap_push(&g->heap, it.key, it.gfn);
-			return 0;
 		}
 		heap_push(&g->heap, f->key, it.gfn);
+		if (f->key == it.key) {
+			*gfn = it.gfn;
+			return 0;
+		}
 	}
 	return -ENOENT;
 }

@@ -113,6 +113,15 @@ static void release_spare_frames(struct machine *m, unsigned class)
 	}
 }
 
+/* The commonest size, a line, in place. */
+static void zero_object(uint8_t *p, unsigned class)
+{
+	if (likely(class == LINE_SHIFT - KMEM_MIN_SHIFT))
+		memset(p, 0, LINE_SIZE);
+	else
+		memset(p, 0, (size_t)1 << (KMEM_MIN_SHIFT + class));
+}
+
 static void *take_object(struct machine *m, unsigned class)
 {
 	struct kmem_class *c = &m->kmem[class];
@@ -130,7 +139,7 @@ static void *take_object(struct machine *m, unsigned class)
 		list_remove(m, c, f);
 	c->free--;
 	c->used++;
-	memset(p, 0, (size_t)1 << (KMEM_MIN_SHIFT + class));
+	zero_object(p, class);
 	return p;
 }
 

@@ -226,6 +226,8 @@ int track_init(struct mmu *mmu);
 void track_fini(struct mmu *mmu);
 /* Remembers that something cached was read by this walk. False: no memory; then nothing may be cached. */
 bool track_walk(struct mmu *mmu, const struct space *s, const struct walk *w, uint64_t va);
+/* The same for one positional table of it. */
+bool track_table(struct mmu *mmu, const struct space *s, const struct walk_table *t, uint64_t va);
 /* The frame's bytes [gpa, gpa+len), within one page, changed; old: what they were (NULL: unknown). */
 void track_written(struct mmu *mmu, gpa_t gpa, uint64_t len, const void *old);
 /* Forgets a frame: everything read from it is dropped first. */

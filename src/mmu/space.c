@@ -62,16 +62,31 @@ static void space_drop(struct mmu *mmu, struct space *s)
 	kmem_free(mmu->vm->hv->m, s, sizeof(*s));
 }
 
+/*
+ * A tree needs nothing but its root: opening it through the registry would
+ * read all of it. Other tables have a header, which may change under us.
+ */
 int space_open_table(struct space *s)
 {
 	struct pt_mem *sw = &s->mmu->sw.m;
+
+	if (s->p.org->hierarchical) {
+		s->pt = (struct pt){
+			.org = s->p.org,
+			.flags = s->p.org_flags,
+			.params = s->p.params,
+			.mem = sw,
+			.root = s->p.root,
+			.orders = gpt_leaf_orders(s->p.params.fmt),
+		};
+		s->stale = false;
+		return 0;
+	}
 	int err = pt_open(&s->pt, s->p.org, s->p.org_flags, &s->p.params, sw, s->p.root);
 
-	if (err)
-		return err;
-	/* A tree has no header; the others' may change under us. */
-	s->stale = !s->p.org->hierarchical && !track_header(s->mmu, GFN(s->p.root >> PAGE_SHIFT));
-	return 0;
+	if (!err)
+		s->stale = !track_header(s->mmu, GFN(s->p.root >> PAGE_SHIFT));
+	return err;
 }
 
 /* The oldest that is not running. */

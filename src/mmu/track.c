@@ -191,7 +191,7 @@ static uint64_t table_span(const struct gpt_format *fmt, unsigned level)
 	return BIT(fmt->level[level].shift + fmt->level[level].bits);
 }
 
-static bool add_use(struct mmu *mmu, const struct space *s, const struct walk_table *t, uint64_t va)
+bool track_table(struct mmu *mmu, const struct space *s, const struct walk_table *t, uint64_t va)
 {
 	const struct gpt_format *fmt = s->p.params.fmt;
 	uint64_t entry = t->addr + gpt_index(fmt, t->level, va, false) * fmt->entry_size;
@@ -244,7 +244,7 @@ bool track_walk(struct mmu *mmu, const struct space *s, const struct walk *w, ui
 		return false;
 	for (unsigned i = 0; i < w->ntables; i++) {
 		const struct walk_table *t = &w->table[i];
-		bool ok = t->positional ? add_use(mmu, s, t, va) : add_line(mmu, s, t->addr, vpn, w->order);
+		bool ok = t->positional ? track_table(mmu, s, t, va) : add_line(mmu, s, t->addr, vpn, w->order);
 
 		if (!ok)
 			return false;

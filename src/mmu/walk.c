@@ -68,6 +68,43 @@ static void fill_guest_cache(struct guest_mem *g, const struct mmu_fault *f)
 	}
 }
 
+/*
+ * The topmost pointers of x86-pae are registers: the CPU read them when the
+ * root was set, so no walk is charged for them, not even at the second stage.
+ * False: the pointer is no good; an ordinary walk will say why.
+ */
+static bool start_from_register(struct guest_mem *g, const struct mmu_fault *f, struct walk_req *req)
+{
+	const struct guest_paging *p = &f->space->p;
+	const struct gpt_format *fmt = p->params.fmt;
+	unsigned top = fmt->levels - 1u;
+	uint64_t addr = p->root + gpt_index(fmt, top, f->va, false) * fmt->entry_size, pte = 0;
+	struct gfn_mapping map;
+
+	if (!gpt_va_ok(fmt, f->va, false) || gfn_fault(g->mmu->vm, GFN(addr >> PAGE_SHIFT), false, &map))
+		return false;
+	memcpy(&pte, machine_ptr(g->mmu->vm->hv->m, mfn_to_hpa(map.mfn)) + (addr & PAGE_MASK), fmt->entry_size);
+	if (!gpt_is_present(fmt, pte) || gpt_is_reserved(fmt, top, pte, f->ctl))
+		return false;
+	req->start_level = (int)top - 1;
+	req->start_table = gpt_frame(fmt, pte) << PAGE_SHIFT;
+	req->start_rights = RIGHT_RWX | RIGHT_U;
+	return true;
+}
+
+/* The register's table is among those the translation was read from. */
+static void note_register(const struct mmu_fault *f, struct walk *w)
+{
+	memmove(&w->table[1], &w->table[0], w->ntables * sizeof(w->table[0]));
+	w->table[0] = (struct walk_table){
+		.addr = f->space->p.root,
+		.level = f->space->p.params.fmt->levels - 1u,
+		.rights = RIGHT_RWX | RIGHT_U,
+		.positional = true,
+	};
+	w->ntables++;
+}
+
 void guest_walk(struct guest_mem *g, struct mmu_fault *f, enum walk_caches caches)
 {
 	/* The space is const to everyone but its table view, which follows the guest's header. */
@@ -84,7 +121,11 @@ void guest_walk(struct guest_mem *g, struct mmu_fault *f, enum walk_caches cache
 	bool cached = caches == WALK_CACHED && s->p.org->hierarchical && g->mmu->cpu->guest_wc.any;
 	if (cached)
 		start_from_cache(g, f, &req);
+	bool in_register = s->p.org->hierarchical && s->p.params.fmt->root_in_registers &&
+			   req.start_level < 0 && start_from_register(g, f, &req);
 	s->p.org->lookup(&s->pt, &req, &f->walk);
+	if (in_register)
+		note_register(f, &f->walk);
 	if (f->walk.status == WALK_OK) {
 		f->gpa = GPA(f->walk.frame << PAGE_SHIFT | (f->va & PAGE_MASK));
 		if (cached)
@@ -102,7 +143,10 @@ static void host_start(struct mmu *mmu, struct walk_cache *wc, struct walk_req *
 	req->start_level = level;
 	req->start_table = v.table;
 	req->start_rights = (uint8_t)v.rights;
-	mmu->vm->stats.host_walk_cache_hits++;
+	if (wc == &mmu->cpu->host_wc)
+		mmu->vm->stats.host_walk_cache_hits++;
+	else
+		mmu->vm->stats.walk_cache_hits++;
 }
 
 static void host_fill(struct walk_cache *wc, const struct walk_req *req, const struct walk *w)

@@ -17,7 +17,6 @@
  *
  * There is nothing to find, balance or collide: the tests' oracle.
  */
-#include "base/bug.h"
 #include "pt/array.h"
 #include "pt/leaf.h"
 

@@ -179,7 +179,9 @@ static int scan_list(struct pt *pt, uint64_t listp, uint64_t until)
 	uint64_t chunk;
 	int rc = pt_peek(pt->mem, listp, sizeof(chunk), &chunk);
 
-	for (; !rc && chunk; chunk = h.next) {
+	for (unsigned n_chunks = 0; !rc && chunk; chunk = h.next) {
+		if (!is_aligned(chunk, PAGE_SIZE) || n_chunks++ == CHAIN_MAX)
+			return -EFAULT; /* a guest may have written anything here */
 		bool here = until && chunk_of(until) == chunk;
 		uint64_t n = here ? (until - chunk) / INV_BYTES + 1 : CHUNK_ENTRIES;
 

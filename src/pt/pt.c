@@ -6,9 +6,10 @@
  * the linker names its two ends. Archives must be linked whole, else an
  * organisation nobody names is left out: a test counts them.
  */
-#include "base/bug.h"
 #include "pt/leaf.h"
 #include "pt/pt.h"
+
+#define PAGES_END BIT(64 - PAGE_SHIFT)
 
 extern const struct pt_org *const __start_quire_pt_orgs[];
 extern const struct pt_org *const __stop_quire_pt_orgs[];
@@ -170,6 +171,8 @@ int pt_find(struct pt *pt, struct pt_key key, struct pt_entry *e)
 	};
 	struct walk w;
 
+	if (key.page >= PAGES_END)
+		return -ENOENT;
 	for (int kind = 0; kind < ACC_KINDS; kind++) {
 		req.kind = (enum acc_kind)kind;
 		pt->org->lookup(pt, &req, &w);

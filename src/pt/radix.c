@@ -22,7 +22,6 @@
  * frames wider than an entry; rights near to what the format can say
  * (gpt_can_express) are the caller's to choose.
  */
-#include "base/bug.h"
 #include "pt/leaf.h"
 
 /* Bytes read at once when a table is gone through. */
@@ -338,7 +337,6 @@ static int next_in_table(struct pt *pt, struct cursor c, uint64_t above, struct 
 		rc = next_in_table(pt, below, key.page << PAGE_SHIFT, from, e);
 		if (rc != -ENOENT)
 			return rc;
-		from.page = 0; /* later tables are read from their starts */
 	}
 	return rc;
 }

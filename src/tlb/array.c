@@ -106,13 +106,11 @@ uint64_t tlb_array_lookup(struct tlb_array *a, uint64_t tag)
 void tlb_array_insert(struct tlb_array *a, uint64_t tag, uint64_t data, struct rng *rng)
 {
 	ptrdiff_t slot = array_slot(a, tag);
-	uint64_t displaced;
 
-	if (!a->present)
-		return;
-	if (slot < 0)
-		slot = (ptrdiff_t)array_take(a, array_shape(a), tag, rng, &displaced);
-	a->data[slot] = data;
+	if (slot >= 0)
+		a->data[slot] = data;
+	else if (a->present)
+		array_insert_new(a, array_shape(a), tag, data, rng);
 }
 
 bool tlb_array_remove(struct tlb_array *a, uint64_t tag)

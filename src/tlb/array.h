@@ -136,6 +136,25 @@ static ALWAYS_INLINE void array_rotate4(uint64_t *p, unsigned i)
 #endif
 }
 
+/* word moves to p[0], the others one back; returns the last of the four, which falls out. */
+static ALWAYS_INLINE uint64_t array_push4(uint64_t *p, uint64_t word)
+{
+	uint64_t out = p[3];
+#if defined(__SSE2__)
+	array_v2di a = *(const array_v2di_mem *)p, b = *(const array_v2di_mem *)(p + 2);
+	array_v2di first = {(long long)word, 0};
+
+	*(array_v2di_mem *)p = __builtin_shufflevector(first, a, 0, 2);
+	*(array_v2di_mem *)(p + 2) = __builtin_shufflevector(a, b, 1, 2);
+#else
+	p[3] = p[2];
+	p[2] = p[1];
+	p[1] = p[0];
+	p[0] = word;
+#endif
+	return out;
+}
+
 /* PLACE: way i becomes way 0, those before it step back. */
 static ALWAYS_INLINE void place_to_front(struct tlb_array *a, struct array_shape s, size_t base, unsigned i)
 {
@@ -294,6 +313,25 @@ static ALWAYS_INLINE size_t array_take(struct tlb_array *a, struct array_shape s
 	*displaced = a->tags[base + way];
 	a->tags[base + way] = tag;
 	return base + way;
+}
+
+/*
+ * Takes a slot for tag and writes its data: array_take for arrays whose data
+ * words are not tied to slots. Returns the tag displaced, or 0.
+ */
+static ALWAYS_INLINE uint64_t array_insert_new(struct tlb_array *a, struct array_shape s, uint64_t tag, uint64_t data,
+					       struct rng *rng)
+{
+	uint64_t displaced;
+
+	if (s.order == TLB_ORDER_PLACE && s.ways == 4) {
+		size_t base = array_base(a, s, tag);
+
+		array_push4(a->data + base, data);
+		return array_push4(a->tags + base, tag);
+	}
+	a->data[array_take(a, s, tag, rng, &displaced)] = data;
+	return displaced;
 }
 
 /* Empties a way of set `set`. Under PLACE the ways behind it step forward. */

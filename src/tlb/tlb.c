@@ -58,6 +58,11 @@ static bool is_shape(const struct tlb_array *a, const struct array_shape *s)
 	return a->present && a->ways == s->ways && a->policy == s->policy && a->order == s->order;
 }
 
+static bool has_common_shapes(const struct tlb *t)
+{
+	return is_shape(&t->l1[L1_DATA][0], &common_l1) && is_shape(&t->l2[0], &common_l2);
+}
+
 size_t tlb_bytes(const struct tlb_config *config)
 {
 	size_t bytes = 0;
@@ -106,7 +111,7 @@ int tlb_init(struct tlb *t, const struct tlb_config *config, uint64_t orders, ui
 	}
 	for (unsigned i = 0; i < ARRAYS; i++)
 		t->any |= array_at(t, i)->present;
-	t->is_common_shape = is_shape(&t->l1[L1_DATA][0], &common_l1) && is_shape(&t->l2[0], &common_l2);
+	t->is_common_path = has_common_shapes(t);
 	return 0;
 }
 
@@ -146,10 +151,7 @@ static ALWAYS_INLINE uint64_t probe_level(struct tlb *t, struct tlb_array arrays
 static ALWAYS_INLINE void put_new(struct tlb *t, struct tlb_array *a, struct array_shape s, uint64_t tag,
 				  uint64_t data)
 {
-	uint64_t displaced;
-
-	a->data[array_take(a, s, tag, &t->rng, &displaced)] = data;
-	t->counts.evictions += displaced != 0;
+	t->counts.evictions += array_insert_new(a, s, tag, data, &t->rng) != 0;
 }
 
 static ALWAYS_INLINE void count_l1_miss(struct tlb *t, unsigned which)
@@ -177,32 +179,33 @@ static NOINLINE uint64_t lookup_general(struct tlb *t, unsigned which, uint32_t 
 	}
 	t->counts.l2_hits++;
 	l1 = &t->l1[which][t->l1_of_code[tag_code(tag)]];
-	t->l1_filled |= BIT(which);
+	t->instr_filled |= which == L1_INSTR;
 	if (l1->present)
 		put_new(t, l1, array_shape(l1), tag, data);
 	return data;
 }
 
-/* The same where only 4 KiB pages of this space can be found, in arrays of these shapes. */
-static ALWAYS_INLINE uint64_t lookup_small(struct tlb *t, unsigned which, uint32_t space, uint64_t vpn,
-					   struct array_shape s1, struct array_shape s2)
+/* The same for data where only 4 KiB pages of this space can be found, in arrays of the common shapes. */
+static ALWAYS_INLINE uint64_t lookup_small(struct tlb *t, uint32_t space, uint64_t vpn)
 {
-	struct tlb_array *l1 = &t->l1[which][0];
-	uint64_t tag = tlb_tag(space, 0, vpn, 0);
-	uint64_t data = array_lookup(l1, s1, tag);
+	struct tlb_array *l1 = &t->l1[L1_DATA][0], *l2 = &t->l2[0];
+	uint64_t tag = tlb_tag(space, 0, vpn, 0), data;
+	size_t base = array_base(l1, common_l1, tag);
+	int way = array_find(l1, common_l1, base, tag);
 
-	if (data)
-		return data;
-	count_l1_miss(t, which);
-	data = array_lookup(&t->l2[0], s2, tag);
-	if (!data) {
+	if (way >= 0)
+		return l1->data[array_touch(l1, common_l1, base, tag, (unsigned)way)];
+	t->counts.l1d_misses++;
+	base = array_base(l2, common_l2, tag);
+	way = array_find(l2, common_l2, base, tag);
+	if (way < 0) {
 		t->counts.l2_misses++;
 		t->missed = tag;
 		return 0;
 	}
 	t->counts.l2_hits++;
-	t->l1_filled |= BIT(which);
-	put_new(t, l1, s1, tag, data);
+	data = l2->data[array_touch(l2, common_l2, base, tag, (unsigned)way)];
+	put_new(t, l1, common_l1, tag, data);
 	return data;
 }
 
@@ -210,8 +213,8 @@ uint64_t tlb_lookup_rest(struct tlb *t, enum acc_kind kind, uint32_t space, uint
 {
 	unsigned which = l1_of_kind(kind);
 
-	if (likely(which == L1_DATA && t->is_common_shape && !t->live_others && !(gspace && has_seen(t, gspace))))
-		return lookup_small(t, L1_DATA, space, vpn, common_l1, common_l2);
+	if (likely(which == L1_DATA && t->is_common_path && !(gspace && has_seen(t, gspace))))
+		return lookup_small(t, space, vpn);
 	return lookup_general(t, which, space, gspace, vpn);
 }
 
@@ -293,7 +296,7 @@ void tlb_fill(struct tlb *t, enum acc_kind kind, const struct tlb_entry *e)
 	t->counts.fills++;
 	/* Counts that must not wrap to "none". */
 	t->live[code] += t->live[code] != UINT32_MAX;
-	t->live_others |= code != 0;
+	t->is_common_path &= code == 0;
 	t->spaces_seen |= BIT(e->space & 63);
 	if (tag == t->missed && which == L1_DATA) {
 		put_new(t, &t->l1[L1_DATA][0], common_l1, tag, data);
@@ -303,8 +306,8 @@ void tlb_fill(struct tlb *t, enum acc_kind kind, const struct tlb_entry *e)
 		put(t, &t->l2[class2], tag, data);
 	}
 	t->missed = 0;
-	t->l1_filled |= BIT(which);
-	if (t->l1_filled & BIT(!which))
+	t->instr_filled |= which == L1_INSTR;
+	if (which == L1_INSTR || t->instr_filled)
 		replace(&t->l1[!which][class1], tag, data);
 }
 
@@ -462,8 +465,8 @@ unsigned tlb_inval_all(struct tlb *t)
 		for (unsigned i = 0; i < ARRAYS; i++)
 			dropped += array_clear(array_at(t, i));
 	memset(t->live, 0, sizeof(t->live));
-	t->live_others = false;
-	t->l1_filled = 0;
+	t->is_common_path = has_common_shapes(t);
+	t->instr_filled = false;
 	t->spaces_seen = 0;
 	t->counts.inval_all++;
 	t->counts.dropped += dropped;

@@ -111,10 +111,9 @@ struct tlb {
 	uint8_t l1_of_code[TLB_CODES], l2_of_code[TLB_CODES]; /* class whose array holds them */
 	uint64_t spaces_seen;     /* bit (space mod 64) of each space filled since the last inval_all */
 	bool any;             /* some array exists */
-	bool live_others;     /* some code but 0 is live */
-	bool is_common_shape; /* data L1 and L2 as tlb_lookup_rest is compiled for */
-	uint8_t l1_filled;    /* bits 0 data, 1 instruction: put into since the last inval_all */
-	uint64_t missed;      /* under is_common_shape: a tag known to be in neither data L1 nor L2, or 0 */
+	bool is_common_path;  /* data L1 and L2 as tlb_lookup_rest is compiled for, and only code 0 is live */
+	bool instr_filled;    /* something was put into instruction L1 since the last inval_all */
+	uint64_t missed;      /* set in is_common_path: a tag known to be in neither data L1 nor L2, or 0 */
 	struct rng rng;
 	struct tlb_counts counts;
 	const struct tlb_config *config;

@@ -111,4 +111,33 @@ static inline struct walk_req make_req(uint64_t va, enum acc_kind kind, bool use
 	return (struct walk_req){ .va = va, .kind = kind, .user = user, .ctl = ctl, .start_level = -1 };
 }
 
+enum { ROOT = 4 * 4096, LEAF_FRAME = 0x123 };
+
+/* A path for va down to a leaf at `leaf`; root at frame 4, other tables from frame 8. Returns the leaf's address. */
+static inline uint64_t build(const struct gpt_format *fmt, uint64_t va, unsigned leaf, uint64_t frame,
+		      uint8_t rights, bool second_stage)
+{
+	uint64_t table = ROOT, next = 8;
+
+	for (unsigned level = fmt->levels - 1u;; level--) {
+		uint64_t addr = table + gpt_index(fmt, level, va, second_stage) * fmt->entry_size;
+
+		if (level == leaf) {
+			tm_put(addr, fmt->entry_size, gpt_make_leaf(fmt, level, frame, rights));
+			return addr;
+		}
+		tm_put(addr, fmt->entry_size, gpt_make_table(fmt, level, next));
+		table = next * 4096;
+		next += BIT(gpt_table_order(fmt, level - 1, false));
+	}
+}
+
+static inline struct walk walk_from(const struct gpt_format *fmt, const struct walk_req *q)
+{
+	struct walk w;
+
+	gpt_walk(fmt, &tm.m, ROOT, q, &w);
+	return w;
+}
+
 #endif

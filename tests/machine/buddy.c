@@ -4,7 +4,7 @@
  * merges fully, so "is there a block" has one right answer, found here by
  * looking at every place it could be.
  */
-#include "tests/machine/testram.h"
+#include "testram.h"
 
 jmp_buf testram_bug;
 

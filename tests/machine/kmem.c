@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "tests/machine/testram.h"
+#include "testram.h"
 
 jmp_buf testram_bug;
 

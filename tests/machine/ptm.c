@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "machine/pt_mem.h"
-#include "tests/machine/testram.h"
+#include "testram.h"
 
 jmp_buf testram_bug;
 

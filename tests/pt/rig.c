@@ -6,7 +6,8 @@
 
 #include "base/bug.h"
 
-enum { REGION_PAGES = 2048, FRAMES = 2048, FRAME_BASE = 4096, SHARED_FRAMES = 16 };
+enum { REGION_PAGES = 2048, FRAMES = 2048, FRAME_BASE = 4096, SHARED_FRAMES = 16,
+       ANCHORS = 16 /* few, for chains of several */ };
 
 static bool differs(struct rig *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static bool differs(struct rig *r, const char *fmt, ...)
@@ -48,7 +49,7 @@ bool rig_config_init(struct rig_config *c, const struct pt_org *org, uint32_t fl
 		.org = org, .flags = flags, .nspaces = org->per_machine ? RIG_SPACES : 1,
 		.mem_frames = 1024,
 		.params = { .fmt = fmt, .second_stage = second_stage, .nframes = FRAMES,
-			    .frame_base = FRAME_BASE, .npages = MIN(limit, (uint64_t)REGION_PAGES), .role = "test" },
+			    .frame_base = FRAME_BASE, .anchors = ANCHORS, .npages = MIN(limit, (uint64_t)REGION_PAGES), .role = "test" },
 	};
 	choose_regions(c);
 	for (unsigned order = 0; order < 52; order++)
@@ -356,7 +357,8 @@ static bool same_walk(struct rig *r, const char *who, const struct walk *got, co
 /* Can the flat table beside hold this operation's keys? */
 static bool flat_can(const struct rig *r, const struct op *op)
 {
-	uint64_t last = op->kind == OP_UNMAP_RANGE ? op->end : op->key.page + BIT(op->order);
+	bool one = op->kind == OP_UNMAP_RANGE || op->kind == OP_LOOKUP;
+	uint64_t last = op->key.page + (one ? 1 : BIT(op->order));
 
 	return r->has_flat && (op->kind == OP_DROP_SPACE || last <= r->c->params.npages);
 }

@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The shadow modes. What each event does:
+ *
+ *   no entry, or one too weak  walk the guest's table in software, set its A and D,
+ *                              find the frame, enter gva → machine          (exit)
+ *   the guest's own fault      handed to the guest                          (exit)
+ *   store to a shadowed table  emulated, entries made from it zapped        (exit)
+ *        +lazy, leaf table     the table is let out of step: one exit, then none
+ *   fence of a page            +lazy: that page's entry is compared         (exit)
+ *   fence of more, new root    +lazy: every table out of step is resynced   (exit)
+ */
+#include "mmu/shadow.h"
+
+static bool is_lazy(const struct mmu *mmu)
+{
+	return mmu->scheme.flags & SCHEME_LAZY;
+}
+
+/* The second stage's format if it covers the guest's addresses, else the guest's. */
+static const struct gpt_format *shadow_format(const struct mmu_config *c)
+{
+	const struct gpt_format *g = c->guest_fmt, *h = c->host_fmt;
+	bool covers = gpt_va_limit(h, false) >= gpt_va_limit(g, false) &&
+		      (!g->sign_extended || (h->sign_extended && h->va_bits >= g->va_bits));
+
+	return covers ? h : g;
+}
+
+static bool table_fits_frame(const struct gpt_format *f)
+{
+	for (unsigned l = 0; l < f->levels; l++)
+		if (gpt_table_bytes(f, l, false) > PAGE_SIZE)
+			return false;
+	return true;
+}
+
+static int no(const char **why, const char *what)
+{
+	*why = what;
+	return -ENOTSUP;
+}
+
+static int possible(const struct vm *vm, const struct scheme *s, const struct mmu_config *c, const char **why)
+{
+	const struct gpt_format *f = shadow_format(c);
+
+	if (!s->org->sparse_keys)
+		return no(why, "a flat table of all guest-virtual pages would not fit any memory");
+	if (!table_fits_frame(c->guest_fmt) || !table_fits_frame(f))
+		return no(why, "tables of this format are larger than a frame, by which shadow pages are found");
+	if (vm->hv->m->nframes << PAGE_SHIFT > BIT(f->pa_bits))
+		return no(why, "the machine's RAM is larger than entries of the shadow format reach");
+	if (vm_end_gfn(vm).v << PAGE_SHIFT > gpt_va_limit(f, false))
+		return no(why, "guest memory is larger than the shadow format can address");
+	return 0;
+}
+
+static int attach(struct mmu *mmu)
+{
+	struct machine *m = mmu->vm->hv->m;
+	struct shadow *sh = kmem_alloc(m, sizeof(*sh));
+	uint8_t shift[WC_LEVELS];
+
+	if (!sh)
+		return -ENOMEM;
+	sh->fmt = shadow_format(&mmu->config);
+	sh->be = mmu->scheme.org->hierarchical ? &shadow_radix : &shadow_org;
+	sh->budget = mmu->config.shadow_budget ? mmu->config.shadow_budget : (unsigned)MAX(m->nframes / 4, 16);
+	sh->flood_limit = mmu->config.flood_limit ? mmu->config.flood_limit : 3;
+	list_init(&sh->pages);
+	list_init(&sh->unsynced);
+	mmu->shadow = sh;
+	int err = sh->be->attach(mmu);
+	if (err) {
+		mmu->shadow = NULL;
+		kmem_free(m, sh, sizeof(*sh));
+		return err;
+	}
+	for (unsigned k = 0; k < WC_LEVELS; k++)
+		shift[k] = sh->be == &shadow_radix && k + 1u < sh->fmt->levels ?
+			   (uint8_t)(sh->fmt->level[k].shift + sh->fmt->level[k].bits) : 64;
+	if (memcmp(shift, mmu->cpu->guest_wc.shift, sizeof(shift)))
+		wc_set_shifts(&mmu->cpu->guest_wc, shift);
+	return 0;
+}
+
+/* Entries outside shadow pages (other organisations) are found by their space. */
+static void drop_entries(struct mmu *mmu, struct space *s)
+{
+	if (mmu->shadow->be == &shadow_org)
+		mmu->shadow->be->drop_range(mmu, s, 0, UINT64_MAX - PAGE_MASK);
+}
+
+static void zap_all(struct mmu *mmu)
+{
+	sp_zap_all(mmu);
+	drop_entries(mmu, &mmu->bare);
+	list_for_each(l, &mmu->spaces)
+		drop_entries(mmu, list_entry(l, struct space, lru));
+}
+
+static void detach(struct mmu *mmu)
+{
+	zap_all(mmu);
+	mmu->shadow->be->detach(mmu);
+	kmem_free(mmu->vm->hv->m, mmu->shadow, sizeof(*mmu->shadow));
+	mmu->shadow = NULL;
+}
+
+/* The gfn behind a frame of this VM: any of them, when several share it. */
+static gfn_t gfn_of(const struct mmu *mmu, uint64_t mfn)
+{
+	const struct frame *f = machine_frame(mmu->vm->hv->m, MFN(mfn));
+	struct rmap_iter it;
+
+	for_each_rmap(f->owners, it)
+		if (rmap_owner_vmid(it.name) == mmu->vm->vmid)
+			return rmap_owner_gfn(it.name);
+	BUG_ON("a shadow entry leads outside its VM");
+	return INVALID_GFN;
+}
+
+static enum walked walk(struct vcpu *v, struct mmu_fault *f)
+{
+	struct mmu *mmu = v->mmu;
+	const struct walk *w = &f->walk;
+
+	if (!mmu->shadow->be->walk(v, f))
+		return WALKED_HELP;
+	if (f->space->bare ? !(w->rights & BIT(f->kind)) :
+	    walk_check(w->rights & (RIGHT_RWX | RIGHT_U), f->kind, f->user, f->ctl, is_riscv(f->space->p.params.fmt)))
+		return WALKED_HELP;
+	gfn_t gfn = gfn_of(mmu, w->frame);
+
+	f->gpa = GPA(gfn.v << PAGE_SHIFT | (f->va & PAGE_MASK));
+	make_entry(mmu, f, gfn.v, w->order, w->rights | RIGHT_D, w->frame, w->order, w->rights & RIGHT_RWX);
+	return WALKED_OK;
+}
+
+static void say(struct mmu *mmu, const struct mmu_fault *f, const char *step, const char *action,
+		gfn_t gfn, uint64_t hva, mfn_t mfn)
+{
+	struct vm_fault_step s = { step, action, f->error_code, GVA(f->va), gfn, hva, mfn };
+
+	fault_step(mmu->vm, &s);
+}
+
+/* The guest's table, walked by the hypervisor; a bare access has none. */
+static int find_gfn(struct mmu *mmu, struct mmu_fault *f, struct shadow_fill *fill)
+{
+	if (f->space->bare) {
+		fill->gfn = GFN(f->va >> PAGE_SHIFT);
+		fill->guest_order = ORDER_1G;
+		fill->guest_rights = RIGHT_ALL & ~RIGHT_G;
+		fill->walk = NULL;
+		f->gpa = GPA(f->va);
+	} else {
+		guest_walk(&mmu->sw, f, WALK_COLD);
+		if (f->walk.status == WALK_VIOLATION)
+			return -ENOMEM; /* the hypervisor's own look finds every frame there is */
+		if (f->walk.status != WALK_OK) {
+			f->why = f->walk.why;
+			f->error_code = f->walk.error_code;
+			return MMU_INJECT;
+		}
+		fill->gfn = GFN(f->walk.frame);
+		fill->guest_order = f->walk.order;
+		fill->guest_rights = f->walk.rights;
+		fill->walk = &f->walk;
+	}
+	if (!memslot_find(mmu->vm, fill->gfn)) {
+		f->why = WALK_WHY_BUS;
+		return MMU_INJECT;
+	}
+	return 0;
+}
+
+static bool may_unsync(struct mmu *mmu, gfn_t gfn)
+{
+	if (!is_lazy(mmu))
+		return false;
+	for_each_sp_of(mmu->shadow, gfn.v, sp)
+		if (sp->role.guest_level || sp->busy)
+			return false;
+	return true;
+}
+
+/* A store to a protected table: let it out of step, drop a flooded one, or emulate. */
+static int table_write(struct mmu *mmu, gfn_t gfn)
+{
+	struct vm_stats *st = &mmu->vm->stats;
+
+	st->mmu_pte_write++;
+	st->shadow_total++;
+	st->shadow_table_write++;
+	vm_stats_exit(st, EXIT_TABLE_WRITE);
+	if (may_unsync(mmu, gfn)) {
+		for_each_sp_of(mmu->shadow, gfn.v, sp)
+			sp_unsync(sp);
+		return MMU_FIXED;
+	}
+	for_each_sp_of(mmu->shadow, gfn.v, sp)
+		sp->writes++;
+	if (sp_flood(mmu, gfn) && !(gfn_flags(gfn_get(mmu->vm, gfn)) & GFN_WPROT))
+		return MMU_FIXED;
+	return MMU_EMULATE;
+}
+
+static int reserve(struct mmu *mmu)
+{
+	int err = ptm_machine_reserve(&mmu->ptm, GPT_LEVELS_MAX);
+
+	if (!err)
+		err = kmem_reserve(mmu->vm->hv->m, sizeof(struct shadow_page), GPT_LEVELS_MAX);
+	if (!err)
+		err = rmap_reserve(mmu->vm->hv->m, 2 * GPT_LEVELS_MAX);
+	return err;
+}
+
+static int inject_guest(struct mmu *mmu, struct mmu_fault *f)
+{
+	mmu->vm->stats.pf_guest++;
+	vm_stats_exit(&mmu->vm->stats, EXIT_GUEST_FAULT);
+	say(mmu, f, "exit", "the guest's own table says no: handed to the guest", INVALID_GFN, 0, INVALID_MFN);
+	return MMU_INJECT;
+}
+
+static void count_fill(struct mmu *mmu, const struct mmu_fault *f)
+{
+	struct vm_stats *st = &mmu->vm->stats;
+
+	if (f->dropped) {
+		st->coherent_refills++;
+		return;
+	}
+	st->pf_fixed++;
+	st->shadow_total++;
+	st->shadow_fill++;
+	vm_stats_exit(st, EXIT_SHADOW_FAULT);
+}
+
+static int fault(struct vcpu *v, struct mmu_fault *f)
+{
+	struct mmu *mmu = v->mmu;
+	struct vm *vm = mmu->vm;
+	struct shadow_fill fill = { .v = v, .va = f->va };
+	bool write = f->kind == ACC_WRITE;
+	uint64_t hva = 0;
+
+	fill.space = f->space->bare ? &mmu->bare : mmu->cpu->space_of[f->space->number];
+	if (!f->dropped)
+		vm->stats.pf_taken++;
+	f->error_code = (write ? PF_WRITE : 0) | (f->user ? PF_USER : 0) | (f->kind == ACC_EXEC ? PF_INSTR : 0);
+	int r = find_gfn(mmu, f, &fill);
+
+	if (r == MMU_INJECT)
+		return inject_guest(mmu, f);
+	if (r)
+		return r;
+	memslot_gfn_to_hva(memslot_find(vm, fill.gfn), fill.gfn, &hva);
+	say(mmu, f, "exit", "no usable shadow entry: the guest is left", INVALID_GFN, 0, INVALID_MFN);
+	say(mmu, f, "error code", "what kind of access met it", INVALID_GFN, 0, INVALID_MFN);
+	say(mmu, f, "gva", "the address the guest used", INVALID_GFN, 0, INVALID_MFN);
+	say(mmu, f, "gva to gfn", "from the guest's own table entry", fill.gfn, 0, INVALID_MFN);
+	say(mmu, f, "gfn to hva", "by the memslot's arithmetic", fill.gfn, hva, INVALID_MFN);
+	r = gfn_fault(vm, fill.gfn, write, &fill.map);
+	if (r)
+		return r;
+	say(mmu, f, "hva to frame", fill.map.hidden ? "a zeroed frame is found and given" :
+	    "the frame is there already", fill.gfn, hva, fill.map.mfn);
+	if (write && (gfn_flags(gfn_get(vm, fill.gfn)) & GFN_WPROT)) {
+		r = table_write(mmu, fill.gfn);
+		if (r != MMU_FIXED)
+			return r;
+	} else {
+		count_fill(mmu, f);
+	}
+	r = gfn_peek(vm, fill.gfn, &fill.map);
+	uint64_t seq = vm->mmu_seq;
+
+	if (!r)
+		r = reserve(mmu);
+	if (r)
+		return r;
+	if (seq != vm->mmu_seq)
+		return MMU_RETRY;
+	if (fill.walk && !track_walk(mmu, fill.space, fill.walk, f->va))
+		return -ENOMEM;
+	r = mmu->shadow->be->enter(mmu, &fill);
+	if (r)
+		return r;
+	say(mmu, f, "entry", "the shadow entry is set", fill.gfn, hva, fill.map.mfn);
+	return MMU_FIXED;
+}
+
+/* ---- what the guest tells us ---- */
+
+static void sync_all(struct mmu *mmu)
+{
+	while (!list_is_empty(&mmu->shadow->unsynced))
+		sp_sync(list_first(&mmu->shadow->unsynced, struct shadow_page, unsynced));
+}
+
+static void drop_root(struct mmu *mmu, struct space *s, bool whole_tree)
+{
+	struct shadow_page *root = s->shadow_root;
+
+	if (!root)
+		return;
+	s->shadow_root = NULL;
+	if (--root->roots)
+		return;
+	if (whole_tree)
+		sp_zap_tree(root);
+	else
+		sp_zap(root);
+}
+
+static void drop_space(struct mmu *mmu, struct space *s)
+{
+	drop_root(mmu, s, false);
+	drop_entries(mmu, s);
+}
+
+/* Keeps the N roots most recently entered. */
+static void trim_roots(struct mmu *mmu, unsigned keep)
+{
+	list_for_each(l, &mmu->spaces) {
+		struct space *s = list_entry(l, struct space, lru);
+
+		if (!s->shadow_root)
+			continue;
+		if (keep)
+			keep--;
+		else
+			drop_root(mmu, s, false);
+	}
+}
+
+static void set_root(struct vcpu *v, struct space *old)
+{
+	struct mmu *mmu = v->mmu;
+
+	vm_stats_exit(&mmu->vm->stats, EXIT_ROOT_SWITCH);
+	sync_all(mmu);
+	if ((mmu->scheme.flags & SCHEME_DISCARD) && old && old != v->space) {
+		drop_root(mmu, old, true);
+		drop_entries(mmu, old);
+	}
+	if (mmu->scheme.roots)
+		trim_roots(mmu, mmu->scheme.roots - !v->space->shadow_root);
+}
+
+static void fence(struct mmu *mmu, enum fence_scope scope, struct space *s, uint64_t va)
+{
+	struct vm_stats *st = &mmu->vm->stats;
+
+	if (scope != FENCE_PAGE) {
+		vm_stats_exit(st, EXIT_FENCE_ALL);
+		sync_all(mmu);
+		return;
+	}
+	vm_stats_exit(st, EXIT_FENCE);
+	st->invlpg++;
+	if (!s || !is_lazy(mmu))
+		return;
+	unsigned n = mmu->shadow->be->resync_va(mmu, s, va);
+
+	st->mmu_resync_entries += n;
+	st->shadow_resync += n;
+}
+
+/* ---- what memory tells us ---- */
+
+static void weaken_frame(struct mmu *mmu, struct frame *f, uint8_t keep)
+{
+	struct rmap_iter it;
+
+	if (keep) {
+		for_each_rmap(f->sptes, it)
+			if (mmu->shadow->be->is_ours(mmu, it.name))
+				mmu->shadow->be->weaken(mmu, f, it.name, keep);
+		return;
+	}
+	for (bool again = true; again;) {
+		again = false;
+		for_each_rmap(f->sptes, it) {
+			if (!mmu->shadow->be->is_ours(mmu, it.name))
+				continue;
+			mmu->shadow->be->weaken(mmu, f, it.name, 0);
+			again = true;
+			break;
+		}
+	}
+}
+
+/* A superpage is named at its first frame: look there too. */
+static void zap_gfn(struct mmu *mmu, mfn_t mfn, uint8_t keep)
+{
+	uint64_t orders = gpt_leaf_orders(mmu->shadow->fmt);
+
+	for (unsigned o = 0; o <= ORDER_1G; o++)
+		if (orders & BIT(o))
+			weaken_frame(mmu, machine_frame(mmu->vm->hv->m, MFN(align_down(mfn.v, BIT(o)))), keep);
+}
+
+static void zap(struct mmu *mmu, gfn_t gfn, uint64_t n, uint8_t keep)
+{
+	if (MUTATE(SKIP_ZAP))
+		return;
+	for (uint64_t i = 0; i < n; i++) {
+		struct gfn_state st = gfn_get(mmu->vm, GFN(gfn.v + i));
+
+		if (gfn_kind(st) != GFN_BACKED)
+			continue;
+		/* A table whose frame goes takes its shadow along. */
+		if (!keep)
+			for (struct shadow_page *sp = *sp_bucket(mmu->shadow, gfn.v + i), *next; sp; sp = next) {
+				next = sp->next;
+				if (sp->gfn == gfn.v + i && sp->role.kind != SP_DIRECT && sp->role.kind != SP_UNPLACED &&
+				    !sp->busy) {
+					sp_zap(sp);
+					next = *sp_bucket(mmu->shadow, gfn.v + i);
+				}
+			}
+		zap_gfn(mmu, gfn_mfn(st), keep);
+	}
+}
+
+static void table_store(struct mmu *mmu, gpa_t gpa, uint64_t len, bool emulated)
+{
+	gfn_t gfn = gpa_to_gfn(gpa);
+
+	for_each_sp_of(mmu->shadow, gfn.v, sp) {
+		bool lazy = sp->unsync && !emulated;
+
+		/* Stale until a fence, if the user wants to see that. */
+		if (lazy && mmu->config.visibility == VISIBLE_ARCHITECTURAL)
+			continue;
+		mmu->shadow->be->drop_bytes(sp, gpa.v - sp->guest_table, gpa.v + len - 1 - sp->guest_table,
+					    lazy ? DROP_MARK : DROP_CLEAR);
+	}
+}
+
+static void drop_range(struct mmu *mmu, struct space *s, uint64_t va, uint64_t bytes)
+{
+	mmu->shadow->be->drop_range(mmu, s, va, bytes);
+}
+
+static uint64_t count_names(struct mmu *mmu)
+{
+	struct machine *m = mmu->vm->hv->m;
+	uint64_t n = 0;
+
+	for (uint64_t i = 0; i < m->nframes; i++) {
+		const struct frame *f = machine_frame(m, MFN(i));
+		struct rmap_iter it;
+
+		if (f->type != FRAME_GUEST)
+			continue;
+		for_each_rmap(f->sptes, it)
+			n += mmu->shadow->be->is_ours(mmu, it.name);
+	}
+	return n;
+}
+
+static int audit(struct mmu *mmu, const char **why)
+{
+	uint64_t leaves = 0;
+	int err = mmu->shadow->be->audit(mmu, &leaves, why);
+
+	if (err)
+		return err;
+	if (leaves != count_names(mmu)) {
+		*why = "the reverse map names shadow entries that are not there";
+		return -EINVAL;
+	}
+	list_for_each(l, &mmu->shadow->pages) {
+		const struct shadow_page *sp = list_entry(l, struct shadow_page, lru);
+		bool table = sp->role.kind == SP_PLACED || sp->role.kind == SP_TABLELESS;
+
+		if (table && !sp->unsync && !(gfn_flags(gfn_get(mmu->vm, GFN(sp->gfn))) & GFN_WPROT)) {
+			*why = "a shadowed guest table is not write-protected";
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+static uint64_t table_bytes(const struct mmu *mmu)
+{
+	return mmu->shadow->be->bytes(mmu);
+}
+
+static const struct mode_ops shadow_mode = {
+	.name = "shadow",
+	.summary = "one gva table built by the hypervisor; guest tables write-protected, or lazy",
+	.takes_org = true,
+	.default_org = "radix",
+	.hides_default = true,
+	.options = SCHEME_LAZY | SCHEME_DISCARD,
+	.takes_roots = true,
+	.possible = possible,
+	.attach = attach,
+	.walk = walk,
+	.fault = fault,
+	.detach = detach,
+	.set_root = set_root,
+	.fence = fence,
+	.zap = zap,
+	.table_store = table_store,
+	.drop_range = drop_range,
+	.drop_space = drop_space,
+	.zap_all = zap_all,
+	.audit = audit,
+	.table_bytes = table_bytes,
+};
+QUIRE_MODE(shadow_mode);

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Shadow paging: one table gva → machine, built by the hypervisor from the
+ * guest's. Inside mmu/.
+ *
+ *   guest table frame (gfn) ◀── shadows ── struct shadow_page ── has ──▶ its own table frame
+ *                                            │  keyed by (gfn, role), found by hash
+ *                                            ├ parents: entries that point to it
+ *                                            └ its leaf entries stand in rmaps of machine frames
+ *
+ * A role says what stretch of which guest table a page is made of. For a
+ * shadow level j, the guest table that decides it is the lowest one whose
+ * span is no smaller than the page's, whatever both formats look like:
+ *
+ *   guest x86-32 (10+10):    |------- level 1: 4 GiB --------|- level 0: 4 MiB -|
+ *   shadow x86-64 (9×4):     L3, L2 of it; L1 quadrants 0..3  L0 quadrants 0..1
+ *
+ * Inside a guest superpage there is no guest table: the page is "direct".
+ * Tables without positions (inverted) decide nothing by place: such pages
+ * are "unplaced", private to their space, and zapped by address.
+ */
+#ifndef QUIRE_MMU_SHADOW_H
+#define QUIRE_MMU_SHADOW_H
+
+#include "mmu/internal.h"
+
+enum shadow_kind { SP_PLACED, SP_DIRECT, SP_UNPLACED, SP_TABLELESS };
+
+struct shadow_role {
+	uint8_t kind;   /* enum shadow_kind */
+	uint8_t level;  /* of the shadow table; of the guest's where there is no shadow table */
+	uint8_t guest_level;
+	uint8_t rights; /* accumulated above it */
+	uint32_t space; /* private to one (SP_UNPLACED, SP_TABLELESS); else 0 */
+	uint64_t base;  /* placed: offset of its stretch in the guest table's span; private: first va */
+};
+
+struct shadow_page {
+	struct shadow_page *next; /* of the hash bucket */
+	struct mmu *mmu;
+	uint64_t gfn;      /* what it shadows; direct: first gfn of its stretch; unplaced: none (0) */
+	struct shadow_role role;
+	uint64_t guest_table; /* gpa of the guest table's first byte (placed, tableless) */
+	uint64_t table;    /* hpa of its own table; 0: none */
+	uint64_t parents;  /* rmap head: sptep of each entry that points here */
+	struct list lru;   /* of all pages, most recently used first */
+	struct list unsynced; /* of the lazy ones out of step */
+	uint32_t roots;    /* spaces that have it as root */
+	uint32_t writes;   /* trapped stores to its guest table since it was last used */
+	uint16_t present;  /* entries */
+	bool unsync;
+	bool busy;         /* on the path being built: must not be recycled */
+};
+
+/* What a fault found, to be entered. */
+struct shadow_fill {
+	struct vcpu *v;
+	struct space *space;
+	uint64_t va;
+	const struct walk *walk; /* of the guest's table; NULL: bare */
+	gfn_t gfn;
+	uint8_t guest_order, guest_rights; /* effective, A and D included */
+	struct gfn_mapping map;
+};
+
+/* How an entry is dropped: for good, or so that a refill is known to be one (lazy). */
+enum drop_how { DROP_CLEAR, DROP_MARK };
+
+/* Where gva → machine entries are kept: a radix tree of shadow pages, or any other organisation. */
+struct shadow_backend {
+	int (*attach)(struct mmu *mmu);
+	void (*detach)(struct mmu *mmu);
+	/* Hardware's walk: f->walk (frame, order, rights; permissions not checked), f->dropped. False: nothing there. */
+	bool (*walk)(struct vcpu *v, struct mmu_fault *f);
+	int (*enter)(struct mmu *mmu, const struct shadow_fill *fill);
+	/* Entries of this page that come from bytes [first, last] of its guest table. */
+	void (*drop_bytes)(struct shadow_page *sp, uint64_t first, uint64_t last, enum drop_how how);
+	/* Entries for [va, va+bytes) of a space, whatever page they are in. */
+	void (*drop_range)(struct mmu *mmu, struct space *s, uint64_t va, uint64_t bytes);
+	/* All entries of a page, links from its parents too. */
+	void (*empty)(struct shadow_page *sp);
+	/* The entry that a name in a frame's rmap stands for: keep 0 drops it, else it loses W. */
+	void (*weaken)(struct mmu *mmu, struct frame *frame, uint64_t name, uint8_t keep);
+	/* Is this name one of ours? (A frame may be named by other VMs' tables.) */
+	bool (*is_ours)(struct mmu *mmu, uint64_t name);
+	/* One page's worth at a fence: compares with the guest's entry; returns entries compared. */
+	unsigned (*resync_page)(struct shadow_page *sp);
+	unsigned (*resync_va)(struct mmu *mmu, struct space *s, uint64_t va);
+	int (*audit)(struct mmu *mmu, uint64_t *leaves, const char **why);
+	uint64_t (*bytes)(const struct mmu *mmu);
+};
+extern const struct shadow_backend shadow_radix, shadow_org;
+
+enum { SHADOW_BUCKETS = 1024 };
+
+struct shadow {
+	const struct shadow_backend *be;
+	const struct gpt_format *fmt;
+	struct shadow_page *bucket[SHADOW_BUCKETS];
+	struct list pages;    /* every page, most recently used first */
+	struct list unsynced;
+	unsigned npages, budget, flood_limit;
+	struct pt own, *pt;   /* org backend */
+	bool shared;
+};
+
+/* ---- shadow_page.c ---- */
+
+static inline struct shadow_page **sp_bucket(struct shadow *sh, uint64_t gfn)
+{
+	return &sh->bucket[hash_u64(gfn) & (SHADOW_BUCKETS - 1)];
+}
+#define for_each_sp_of(sh, g, sp) \
+	for (struct shadow_page *sp = *sp_bucket(sh, g); sp; sp = sp->next) \
+		if (sp->gfn == (g) && (sp->role.kind == SP_PLACED || sp->role.kind == SP_TABLELESS))
+
+/* Finds or makes a page; a new one may recycle the oldest. NULL: no memory. */
+struct shadow_page *sp_get(struct mmu *mmu, uint64_t gfn, const struct shadow_role *role, uint64_t guest_table);
+/* Empties and frees it. */
+void sp_zap(struct shadow_page *sp);
+/* The same for a page and all below it that nobody else points to. */
+void sp_zap_tree(struct shadow_page *sp);
+void sp_zap_all(struct mmu *mmu);
+struct shadow_page *sp_of_table(struct mmu *mmu, uint64_t hpa);
+void sp_used(struct shadow_page *sp);
+/* Makes a lazy page writable, and in step again. */
+void sp_unsync(struct shadow_page *sp);
+void sp_sync(struct shadow_page *sp);
+/* Trapped stores to a gfn without use of its pages: true if that made them go. */
+bool sp_flood(struct mmu *mmu, gfn_t gfn);
+static inline void sp_flush(struct mmu *mmu)
+{
+	mmu->vm->stats.tlb_flush++;
+	flush_vm(mmu);
+}
+
+/* Leaves of the hypervisor's table, by size. */
+void shadow_count_leaf(struct mmu *mmu, unsigned order, int by);
+/* Rights a shadow leaf may have, given the guest's and the frame's. */
+uint8_t shadow_leaf_rights(const struct shadow_fill *fill);
+
+#endif

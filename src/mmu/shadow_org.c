@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Shadow tables of any other organisation (shadow/inverted): gva → machine
+ * entries keyed by (space, page). There is no tree to share, so the pages
+ * here are "tableless": they stand for one guest table as one space uses it,
+ * carry its write protection, and are zapped by their stretch of addresses.
+ *
+ * A leaf is in .sptes of its first machine frame under its key. An entry
+ * dropped by coherence (lazy) stays, with no rights, until a fence.
+ */
+#include "mmu/shadow.h"
+
+static struct pt *table(const struct mmu *mmu)
+{
+	return mmu->shadow->pt;
+}
+
+static uint64_t guest_span(const struct mmu *mmu, unsigned level)
+{
+	const struct gpt_level *l = &mmu->config.guest_fmt->level[level];
+
+	return BIT(l->shift + l->bits);
+}
+
+static int org_attach(struct mmu *mmu)
+{
+	struct shadow *sh = mmu->shadow;
+	const struct scheme *s = &mmu->scheme;
+
+	if (s->org->per_machine) {
+		sh->shared = true;
+		return hv_shared_table_get(mmu->vm->hv, s->org, s->org_flags, sh->fmt, &sh->pt);
+	}
+	struct pt_params params = {
+		.fmt = sh->fmt,
+		.nframes = mmu->vm->hv->m->nframes,
+		.role = "shadow",
+	};
+	sh->pt = &sh->own;
+	return pt_create(sh->pt, s->org, s->org_flags, &params, &mmu->ptm.m);
+}
+
+static void org_detach(struct mmu *mmu)
+{
+	if (mmu->shadow->shared)
+		hv_shared_table_put(mmu->vm->hv, mmu->shadow->pt);
+	else
+		pt_destroy(mmu->shadow->pt);
+}
+
+static void name_leaf(struct mmu *mmu, const struct pt_entry *e, bool on)
+{
+	struct machine *m = mmu->vm->hv->m;
+	struct frame *f = machine_frame(m, MFN(e->frame));
+	uint64_t name = rmap_key(e->key.space, e->key.page);
+
+	if (on)
+		BUG_ON(rmap_add(m, &f->sptes, name)); /* reserved by the fault handler */
+	else if (!MUTATE(STALE_RMAP))
+		rmap_remove(m, &f->sptes, name);
+	shadow_count_leaf(mmu, e->order, on ? 1 : -1);
+}
+
+static bool find_page(struct mmu *mmu, uint32_t space, uint64_t page, struct pt_entry *e)
+{
+	return !pt_find(table(mmu), (struct pt_key){ space, page }, e);
+}
+
+static void drop_entry(struct mmu *mmu, const struct pt_entry *e, enum drop_how how)
+{
+	if (how == DROP_MARK) {
+		BUG_ON(table(mmu)->org->protect(table(mmu), e->key, e->order, 0));
+		return;
+	}
+	BUG_ON(table(mmu)->org->unmap(table(mmu), e->key, e->order, NULL));
+	name_leaf(mmu, e, false);
+}
+
+/* The few pages of a leaf table one by one; more than that by going through the space's entries. */
+static void drop_pages(struct mmu *mmu, uint32_t space, uint64_t page, uint64_t n, enum drop_how how)
+{
+	struct pt_entry e;
+
+	if (n <= 8) {
+		for (uint64_t i = 0; i < n; i++)
+			if (find_page(mmu, space, page + i, &e))
+				drop_entry(mmu, &e, how);
+		return;
+	}
+	while (!table(mmu)->org->next(table(mmu), (struct pt_key){ space, page }, &e)) {
+		if (e.key.page - page >= n && e.key.page + BIT(e.order) <= page)
+			break;
+		if (e.key.page >= page + n)
+			break;
+		uint64_t done = e.key.page + BIT(e.order) - page;
+
+		drop_entry(mmu, &e, how);
+		if (done >= n)
+			break;
+		page += done;
+		n -= done;
+	}
+}
+
+static bool org_walk(struct vcpu *v, struct mmu_fault *f)
+{
+	struct mmu *mmu = v->mmu;
+	struct pt *pt = table(mmu);
+	uint64_t refs = pt->mem->counts.refs, depth = pt->mem->counts.depth;
+	struct walk_req req = {
+		.va = f->va,
+		.space = f->space->number,
+		.kind = ACC_READ,
+		.ctl = CTL_MXR | CTL_NXE | CTL_PSE | CTL_PGE,
+		.ad = WALK_AD_PEEK,
+		.start_level = -1,
+	};
+	struct pt_entry e;
+
+	pt->org->lookup(pt, &req, &f->walk);
+	f->refs = pt->mem->counts.refs - refs;
+	f->depth = pt->mem->counts.depth - depth;
+	if (f->walk.status == WALK_OK)
+		return true;
+	/* An entry without rights is one that coherence dropped; execute-only ones fail as reads, too. */
+	if (!find_page(mmu, f->space->number, f->va >> PAGE_SHIFT, &e))
+		return false;
+	f->dropped = !(e.rights & RIGHT_RWX);
+	if (f->dropped)
+		return false;
+	f->walk.status = WALK_OK;
+	f->walk.frame = e.frame + ((f->va >> PAGE_SHIFT) & low_bits(e.order));
+	f->walk.order = e.order;
+	f->walk.rights = e.rights;
+	return true;
+}
+
+/* One page a guest table read, so that its frame is protected and its stretch can be zapped. */
+static int note_tables(struct mmu *mmu, const struct shadow_fill *fill)
+{
+	const struct walk *w = fill->walk;
+
+	for (unsigned i = 0; w && i < w->ntables; i++) {
+		const struct walk_table *t = &w->table[i];
+		struct shadow_role role = {
+			.kind = SP_TABLELESS,
+			.level = t->level,
+			.guest_level = t->level,
+			.rights = t->rights,
+			.space = fill->space->number,
+			.base = t->positional ? align_down(fill->va, guest_span(mmu, t->level)) : 0,
+		};
+		uint64_t gfn = t->addr >> PAGE_SHIFT;
+
+		if (!t->positional)
+			role.kind = SP_UNPLACED;
+		if (!t->positional)
+			continue; /* shadow.c protects the lines' frames */
+		if (!sp_get(mmu, gfn, &role, t->addr))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int org_enter(struct mmu *mmu, const struct shadow_fill *fill)
+{
+	struct pt *pt = table(mmu);
+	struct shadow_fill now = *fill;
+	int err = note_tables(mmu, fill);
+
+	if (err)
+		return err;
+	err = gfn_peek(mmu->vm, fill->gfn, &now.map);
+	if (err)
+		return err;
+	unsigned order = MIN(now.guest_order, now.map.order);
+
+	while (order && !(pt->orders & BIT(order)))
+		order--;
+	uint64_t vpn = now.va >> PAGE_SHIFT;
+	struct pt_entry e = {
+		.key = { now.space->number, align_down(vpn, BIT(order)) },
+		.order = (uint8_t)order,
+		.rights = shadow_leaf_rights(&now),
+		.frame = align_down(now.map.mfn.v, BIT(order)) + MUTATE(MFN_OFF_BY_ONE),
+	};
+	/* Whatever else stands there, of whatever size, goes first. */
+	drop_pages(mmu, e.key.space, e.key.page, BIT(order), DROP_CLEAR);
+	err = pt->org->map(pt, &e);
+	if (err)
+		return err;
+	name_leaf(mmu, &e, true);
+	return 0;
+}
+
+static void org_drop_bytes(struct shadow_page *sp, uint64_t first, uint64_t last, enum drop_how how)
+{
+	struct mmu *mmu = sp->mmu;
+	const struct gpt_format *gf = mmu->config.guest_fmt;
+	unsigned shift = gf->level[sp->role.guest_level].shift;
+	uint64_t from = first / gf->entry_size, n = last / gf->entry_size - from + 1;
+
+	drop_pages(mmu, sp->role.space, (sp->role.base + (from << shift)) >> PAGE_SHIFT,
+		   n << (shift - PAGE_SHIFT), how);
+}
+
+static void org_drop_range(struct mmu *mmu, struct space *s, uint64_t va, uint64_t bytes)
+{
+	drop_pages(mmu, s->number, va >> PAGE_SHIFT, bytes >> PAGE_SHIFT, DROP_CLEAR);
+}
+
+static void org_empty(struct shadow_page *sp)
+{
+	if (sp->role.kind == SP_TABLELESS)
+		drop_pages(sp->mmu, sp->role.space, sp->role.base >> PAGE_SHIFT,
+			   guest_span(sp->mmu, sp->role.guest_level) >> PAGE_SHIFT, DROP_CLEAR);
+}
+
+static bool org_is_ours(struct mmu *mmu, uint64_t name)
+{
+	uint32_t number = rmap_key_space(name);
+
+	return rmap_is_key(name) && (number == mmu->bare.number || space_by_number(mmu, number));
+}
+
+static void org_weaken(struct mmu *mmu, struct frame *frame, uint64_t name, uint8_t keep)
+{
+	struct pt_entry e;
+	/* Keys are cut to 45 bits in a name: pages are sign-extended from there. */
+	struct pt_key key = { rmap_key_space(name), rmap_key_page(name) };
+
+	BUG_ON(!find_page(mmu, key.space, key.page, &e));
+	if (!keep)
+		drop_entry(mmu, &e, DROP_CLEAR);
+	else
+		BUG_ON(table(mmu)->org->protect(table(mmu), e.key, e.order,
+						e.rights & (uint8_t)~(RIGHT_W | RIGHT_D)));
+}
+
+/* Marks end at the fence; entries that coherence kept right stay. */
+static void resync_entry(struct mmu *mmu, uint32_t space, uint64_t page)
+{
+	struct pt_entry e;
+
+	if (find_page(mmu, space, page, &e) && !(e.rights & RIGHT_RWX))
+		drop_entry(mmu, &e, DROP_CLEAR);
+}
+
+static unsigned org_resync_page(struct shadow_page *sp)
+{
+	const struct gpt_format *gf = sp->mmu->config.guest_fmt;
+	uint64_t n = BIT(gf->level[sp->role.guest_level].bits);
+
+	for (uint64_t i = 0; i < n; i++)
+		resync_entry(sp->mmu, sp->role.space, (sp->role.base >> PAGE_SHIFT) + i);
+	return (unsigned)n;
+}
+
+static unsigned org_resync_va(struct mmu *mmu, struct space *s, uint64_t va)
+{
+	struct pt_entry e;
+
+	if (!find_page(mmu, s->number, va >> PAGE_SHIFT, &e))
+		return 0;
+	resync_entry(mmu, s->number, va >> PAGE_SHIFT);
+	return 1;
+}
+
+static int audit_space(struct mmu *mmu, uint32_t space, uint64_t *leaves, const char **why)
+{
+	struct pt_key at = { space, 0 };
+	struct pt_entry e;
+
+	while (!table(mmu)->org->next(table(mmu), at, &e)) {
+		const struct frame *f = machine_frame(mmu->vm->hv->m, MFN(e.frame));
+
+		++*leaves;
+		if (f->type != FRAME_GUEST || !rmap_has(f->sptes, rmap_key(space, e.key.page))) {
+			*why = "a shadow entry is not in its frame's reverse map";
+			return -EINVAL;
+		}
+		at.page = e.key.page + BIT(e.order);
+		if (!at.page)
+			break;
+	}
+	return 0;
+}
+
+static int org_audit(struct mmu *mmu, uint64_t *leaves, const char **why)
+{
+	int err = table(mmu)->org->audit(table(mmu), why);
+
+	if (!err)
+		err = audit_space(mmu, mmu->bare.number, leaves, why);
+	list_for_each(l, &mmu->spaces) {
+		if (err)
+			break;
+		err = audit_space(mmu, list_entry(l, struct space, lru)->number, leaves, why);
+	}
+	return err;
+}
+
+static uint64_t org_bytes(const struct mmu *mmu)
+{
+	return table(mmu)->mem->table_bytes;
+}
+
+const struct shadow_backend shadow_org = {
+	.attach = org_attach,
+	.detach = org_detach,
+	.walk = org_walk,
+	.enter = org_enter,
+	.drop_bytes = org_drop_bytes,
+	.drop_range = org_drop_range,
+	.empty = org_empty,
+	.weaken = org_weaken,
+	.is_ours = org_is_ours,
+	.resync_page = org_resync_page,
+	.resync_va = org_resync_va,
+	.audit = org_audit,
+	.bytes = org_bytes,
+};
