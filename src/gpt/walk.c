@@ -129,7 +129,9 @@ static NOINLINE int load_register(struct pt_mem *m, uint64_t addr, unsigned size
 	struct pt_log *log = m->log;
 
 	m->log = NULL;
+	m->quiet = true;
 	int err = ptm_load_pte(m, addr, size, pte);
+	m->quiet = false;
 	m->log = log;
 	m->counts = counts;
 	return err;

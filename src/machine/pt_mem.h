@@ -87,6 +87,12 @@ struct pt_mem {
 	struct pt_mem_counts counts;
 	struct pt_log *log;
 	struct pt_note note; /* kept only while log is set */
+	/*
+	 * Loads now are not the walker's: what a register holds already, or the
+	 * short way to what a scan is charged for. They count nowhere, are not
+	 * logged, and move nothing in any cache.
+	 */
+	bool quiet;
 	struct faultinj *inj;
 	uint64_t table_bytes; /* allocated through it and not freed */
 };

@@ -108,7 +108,13 @@ static int locate(struct guest_mem *g, uint64_t addr, hpa_t *hpa)
 	gfn_t gfn = GFN(addr >> PAGE_SHIFT);
 	struct host_map h;
 
-	if (g->hint_gfn.v == gfn.v) {
+	if (g->m.quiet) {
+		struct gfn_mapping map;
+
+		if (gfn_peek(g->mmu->vm, gfn, &map))
+			return violation(g, addr, ACC_READ);
+		h.mfn = map.mfn.v;
+	} else if (g->hint_gfn.v == gfn.v) {
 		h.mfn = g->hint_mfn.v;
 	} else {
 		int err = second_stage(g->mmu, GPA(addr), ACC_READ, &h);

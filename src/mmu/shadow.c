@@ -104,6 +104,9 @@ static void detach(struct mmu *mmu)
 {
 	zap_all(mmu);
 	mmu->shadow->be->detach(mmu);
+	/* What was promised to a fault that will not come. */
+	kmem_reserve(mmu->vm->hv->m, sizeof(struct shadow_page), 0);
+	rmap_reserve(mmu->vm->hv->m, 0);
 	kmem_free(mmu->vm->hv->m, mmu->shadow, sizeof(*mmu->shadow));
 	mmu->shadow = NULL;
 }

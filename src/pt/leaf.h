@@ -123,6 +123,7 @@ static inline struct pt_quiet pt_quiet_begin(struct pt_mem *m)
 	struct pt_quiet q = { m->counts, m->log };
 
 	m->log = NULL;
+	m->quiet = true;
 	return q;
 }
 
@@ -130,6 +131,7 @@ static inline void pt_quiet_end(struct pt_mem *m, const struct pt_quiet *q)
 {
 	m->counts = q->counts;
 	m->log = q->log;
+	m->quiet = false;
 }
 
 static inline int pt_peek(struct pt_mem *m, uint64_t addr, unsigned size, void *out)
