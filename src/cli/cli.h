@@ -59,6 +59,7 @@ struct options {
 	bool gva_given, warm;
 	enum acc_kind access;
 	char *command_line;    /* for provenance */
+	char *shown;           /* all of the work, as results name it */
 };
 
 /* Prints "quire: …" on standard error; returns the exit code. */

@@ -50,7 +50,8 @@ int quire_main(int argc, char **argv)
 
 	if (argc < 2)
 		return complain_usage("no command; 'quire --help' shows them");
-	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--usage") == 0 ||
+	    strcmp(argv[1], "help") == 0)
 		return help();
 	if (strcmp(argv[1], "--version") == 0) {
 		puts("quire " QUIRE_VERSION);

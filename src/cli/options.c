@@ -9,7 +9,7 @@
 #include "cli/cli.h"
 #include "exp/names.h"
 
-enum { KEY_FIRST = 0x1000, OPTIONS_MAX = 64 };
+enum { KEY_FIRST = 0x1000, KEY_HELP = 0x2000, KEY_USAGE, OPTIONS_MAX = 64 };
 
 /* ---- the command line as it could be typed again ---- */
 
@@ -74,8 +74,10 @@ static error_t on_key(int key, char *arg, struct argp_state *state)
 {
 	struct parse *p = state->input;
 
-	if (key == ARGP_KEY_INIT) {
+	if (key == KEY_HELP || key == KEY_USAGE) {
 		state->name = (char *)p->usage_name;
+		argp_state_help(state, stdout, key == KEY_HELP ? ARGP_HELP_STD_HELP :
+								  ARGP_HELP_USAGE | ARGP_HELP_EXIT_OK);
 		return 0;
 	}
 	if (key == ARGP_KEY_ARG) {
@@ -119,6 +121,9 @@ static int parse_options(struct parse *p, int argc, char **argv)
 	char doc[512] = "";
 	unsigned n = 0;
 
+	/* Argp's own would call the program "quire" in their usage line. */
+	list[n++] = (struct argp_option){ .name = "help", .key = KEY_HELP, .doc = "this list", .group = -1 };
+	list[n++] = (struct argp_option){ .name = "usage", .key = KEY_USAGE, .doc = "the options in short", .group = -1 };
 	for (unsigned i = 0; i < option_count && n + 1 < OPTIONS_MAX; i++) {
 		const struct option_entry *e = &option_table[i];
 
@@ -140,7 +145,7 @@ static int parse_options(struct parse *p, int argc, char **argv)
 		}
 	argp.doc = doc;
 	argp_err_exit_status = EXIT_USAGE;
-	argp_parse(&argp, argc, argv, 0, NULL, p);
+	argp_parse(&argp, argc, argv, ARGP_NO_HELP, NULL, p);
 	return p->code;
 }
 
@@ -224,9 +229,25 @@ static int scan_work(struct options *o)
 {
 	struct trace_error err = { 0 };
 
-	for (unsigned i = 0; i < o->nwork; i++)
+	for (unsigned i = 0; i < o->nwork; i++) {
+		o->work[i].w.stop = interrupted;
 		if (workload_scan(&o->work[i].w, o->config.seed, o->config.limit, &err))
 			return complain(&err);
+	}
+	return 0;
+}
+
+/* One piece of work as it is; several with plus signs between. */
+static int name_work(struct options *o)
+{
+	size_t len;
+	FILE *f = open_memstream(&o->shown, &len);
+
+	if (!f)
+		return complain_usage("no memory on this host");
+	for (unsigned i = 0; i < o->nwork; i++)
+		fprintf(f, "%s%s", i ? " + " : "", o->work[i].w.shown);
+	fclose(f);
 	return 0;
 }
 
@@ -262,7 +283,9 @@ int options_parse(struct options *o, enum command_bit command, int argc, char **
 	o->config.machine_name = o->machine_name;
 	memcpy(o->config.scheme, o->schemes[0], SCHEME_NAME_MAX);
 	code = open_work(o);
-	return code ? code : scan_work(o);
+	if (!code)
+		code = scan_work(o);
+	return code ? code : name_work(o);
 }
 
 void options_free(struct options *o)
@@ -270,6 +293,7 @@ void options_free(struct options *o)
 	for (unsigned i = 0; i < o->nwork; i++)
 		work_close(&o->work[i]);
 	free(o->command_line);
+	free(o->shown);
 }
 
 struct report options_report(const struct options *o)
@@ -277,7 +301,7 @@ struct report options_report(const struct options *o)
 	struct report rep = {
 		.version = QUIRE_VERSION,
 		.command = o->command_line ? o->command_line : "",
-		.workload = o->work[0].w.shown,
+		.workload = o->shown,
 		.checksum = o->work[0].w.checksum,
 		.config = &o->config,
 	};

@@ -9,6 +9,9 @@
 #include "exp/internal.h"
 #include "exp/names.h"
 
+/* A TLB entry has five bits for its order. */
+enum { TLB_ORDERS = 32 };
+
 /* References a VM runs before the next has the processor, unless --quantum says otherwise. */
 static const uint64_t vm_slice = 100000;
 
@@ -88,7 +91,7 @@ static int build_machine(struct exp *e, struct trace_error *err)
 				 (unsigned long long)e->bytes, strerror(errno));
 	e->ram = ram;
 	/* A touched frame must cost the host one page, not 512. */
-	madvise(ram, e->bytes, MADV_NOHUGEPAGE);
+	madvise(ram, e->bytes, MADV_HUGEPAGE);
 	rc = machine_init(&e->machine, ram, e->bytes, &mc);
 	if (rc)
 		return error_set(err, rc == -ENOMEM ? EXIT_RESOURCES : EXIT_USAGE,
@@ -102,7 +105,8 @@ static int build_machine(struct exp *e, struct trace_error *err)
 
 static int build_cpu(struct exp *e, struct trace_error *err)
 {
-	uint64_t orders = gpt_leaf_orders(e->c.guest_fmt) | gpt_leaf_orders(e->c.host_fmt) |
+	/* Pages that no memory here could hold (Sv57's of 256 TiB) need no place in a TLB. */
+	uint64_t orders = ((gpt_leaf_orders(e->c.guest_fmt) | gpt_leaf_orders(e->c.host_fmt)) & low_bits(TLB_ORDERS)) |
 			  BIT(ORDER_4K) | BIT(ORDER_2M) | BIT(ORDER_1G);
 	size_t bytes = mmu_cpu_bytes(e->c.tlb);
 
@@ -136,7 +140,7 @@ static int build_mmu(struct exp *e, struct exp_vm *v, struct run_result *r, stru
 		return 0;
 	}
 	if (rc || vcpu_init(&v->vcpu, v->mmu))
-		return error_set(err, EXIT_RESOURCES, "the machine's RAM is too small for the tables of %s; raise --mem", v->scheme.name);
+		return error_set(err, EXIT_RESOURCES, "the machine's RAM is too small for this guest under %s; raise --mem", v->scheme.name);
 	return 0;
 }
 

@@ -16,6 +16,7 @@ struct workload {
 	enum { WORK_TRACE, WORK_SYNTH, WORK_SPOOL } kind;
 	char *spec;        /* without "trace:" / "synth:"; the spool's path */
 	char *shown;       /* as the user wrote it, or the program and its arguments */
+	bool (*stop)(void); /* asked now and then during the scan: true breaks it off. May be NULL */
 	/* Found by workload_scan: one pass over it before the first run. */
 	bool scanned;
 	uint64_t refs, instructions, events, checksum;
@@ -94,7 +95,7 @@ int scheme_unknown(const char *name, const char *why, struct trace_error *err);
 
 /* create, run, destroy. The exit code; what was measured stands in *r also where it is not 0 (r->sum.stats.refs). */
 int run_one(const struct run_config *c, struct run_result *r, struct trace_error *err);
-/* One pass over the work to learn its size and checksum. 0 or an exit code. */
+/* One pass over the work to learn its size and checksum. 0 or an exit code (130: stop() said so). */
 int workload_scan(struct workload *w, uint64_t seed, uint64_t limit, struct trace_error *err);
 struct trace *workload_open(const struct workload *w, uint64_t seed, struct trace_error *err);
 /* Modelled cycles of a result. */

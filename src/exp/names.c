@@ -12,26 +12,26 @@ static unsigned least(unsigned a, unsigned b)
 	return a < b ? a : b;
 }
 
-/* Levenshtein's distance: insertions, deletions and replacements of one character. */
+/*
+ * Insertions, deletions and replacements of a character, and swaps of two
+ * neighbours (optimal string alignment).
+ */
 static unsigned edit_distance(const char *a, const char *b)
 {
 	size_t n = strnlen(a, NAME_COMPARED), m = strnlen(b, NAME_COMPARED);
-	unsigned row[NAME_COMPARED + 1];
+	unsigned d[NAME_COMPARED + 1][NAME_COMPARED + 1];
 
+	for (size_t i = 0; i <= n; i++)
+		d[i][0] = (unsigned)i;
 	for (size_t j = 0; j <= m; j++)
-		row[j] = (unsigned)j;
-	for (size_t i = 1; i <= n; i++) {
-		unsigned corner = row[0];
-
-		row[0] = (unsigned)i;
+		d[0][j] = (unsigned)j;
+	for (size_t i = 1; i <= n; i++)
 		for (size_t j = 1; j <= m; j++) {
-			unsigned above = row[j];
-
-			row[j] = least(least(above, row[j - 1]) + 1, corner + (a[i - 1] != b[j - 1]));
-			corner = above;
+			d[i][j] = least(least(d[i - 1][j], d[i][j - 1]) + 1, d[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+				d[i][j] = least(d[i][j], d[i - 2][j - 2] + 1);
 		}
-	}
-	return row[m];
+	return d[n][m];
 }
 
 const char *names_nearest(names_at at, const char *name)

@@ -99,11 +99,13 @@ static int scan_ref(struct scan *s, ref_t r)
 	return add_page(s, gva >> PAGE_SHIFT);
 }
 
-/* 0; 1: the limit was reached; -ENOMEM. */
+/* 0; 1: the limit was reached; -ENOMEM, -EINTR. */
 static int scan_block(struct scan *s)
 {
 	const struct trace_block *b = &s->block;
 
+	if (s->w->stop && s->w->stop())
+		return -EINTR;
 	for (uint32_t i = 0; i < b->nrefs; i++) {
 		ref_t r = b->refs[i];
 		int rc;
@@ -145,6 +147,8 @@ static int scan_with(struct scan *s, uint64_t seed, struct trace_error *err)
 		return err->exit_code ? err->exit_code : EXIT_INPUT;
 	rc = scan_all(s, t);
 	trace_close(t);
+	if (rc == -EINTR)
+		return error_set(err, EXIT_INTERRUPTED, "interrupted while %.80s was read; nothing was measured yet", w->shown);
 	if (rc)
 		return error_set(err, EXIT_RESOURCES, "%s: no memory to count its pages; use --limit", w->shown);
 	w->distinct_pages = s->pages.used;

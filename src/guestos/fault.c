@@ -13,7 +13,10 @@
 #include "base/bug.h"
 #include "guestos/mem_events.h"
 
-enum { NONE_IN_HAND = 0 }; /* gfn 0 is the kernel's */
+enum {
+	NONE_IN_HAND = 0,   /* gfn 0 is the kernel's */
+	SELF_EVICTIONS = 4, /* CLOCK may take the page itself while it clears the others' bits */
+};
 
 struct fault_in {
 	struct guest *g;
@@ -22,6 +25,7 @@ struct fault_in {
 	enum acc_kind kind;
 	const struct vma *vma; /* NULL: outside all */
 	uint64_t fresh;        /* a frame in hand */
+	unsigned lost;         /* times that room for its table was made by evicting the page itself */
 	uint64_t *count;       /* what kind of fault it turned out to be; NULL: none yet */
 };
 
@@ -247,6 +251,20 @@ static bool can_mend(enum walk_why why)
 	return why == WALK_WHY_NOT_PRESENT || why == WALK_WHY_RIGHTS || why == WALK_WHY_ACCESSED;
 }
 
+/*
+ * Makes room for a table. If the page that needs it goes instead, again and
+ * again, there is no other: memory is too small for one page and its tables.
+ */
+static int evict_other(struct fault_in *f)
+{
+	bool had = pmap_get(&f->mm->pages.map, f->vpn) & PAGE_FRAME;
+	int err = evict_one(f->g);
+
+	if (!err && had && !(pmap_get(&f->mm->pages.map, f->vpn) & PAGE_FRAME) && ++f->lost > SELF_EVICTIONS)
+		err = -ENOMEM;
+	return err;
+}
+
 int fault_handle(struct guest *g, struct proc *p, const struct guest_fault *fault, bool *segv)
 {
 	struct fault_in f = { .g = g, .mm = p->mm, .vpn = fault->gva.v >> PAGE_SHIFT, .kind = fault->kind };
@@ -262,7 +280,7 @@ int fault_handle(struct guest *g, struct proc *p, const struct guest_fault *faul
 	}
 	while ((err = step(&f)) != 0) {
 		if (err == -ENOMEM)
-			err = evict_one(g);
+			err = evict_other(&f);
 		if (err < 0)
 			break;
 	}

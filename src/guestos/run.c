@@ -169,6 +169,8 @@ enum guest_end guest_run_slice(struct guest *g, uint64_t n, const struct guest_h
 		if (look_up(g, hooks))
 			return GUEST_STOPPED;
 		if (kind == FEED_REFS) {
+			/* Never past the next step, though this one began as the reference came. */
+			it.n = g->step_left ? MIN(it.n, g->step_left) : it.n;
 			run_refs(g, &it);
 		} else if (kind == FEED_EVENT) {
 			fail(g, proc_event(g, it.src, it.event));

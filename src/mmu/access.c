@@ -83,15 +83,22 @@ static enum access_status walk_until_done(struct vcpu *v, enum segment seg, uint
 	struct mmu *mmu = v->mmu;
 	struct mmu_fault f;
 
+	f.space = seg == SEG_BARE ? &mmu->bare : v->space;
+	f.va = va;
+	f.kind = kind;
+	f.user = seg == SEG_PAGED && v->user;
+	f.ctl = ctl_of(v, seg);
 	for (int tries = 0; tries < TRIES_MAX; tries++) {
-		f = (struct mmu_fault){
-			.space = seg == SEG_BARE ? &mmu->bare : v->space,
-			.va = va,
-			.kind = kind,
-			.user = seg == SEG_PAGED && v->user,
-			.ctl = ctl_of(v, seg),
-			.cacheable = true,
-		};
+		/* The walk's own part is written by the walk. */
+		f.walk.ntables = 0;
+		f.error_code = 0;
+		f.why = WALK_WHY_NONE;
+		f.violation = GPA(INVALID_FRAME);
+		f.violation_kind = kind;
+		f.gpa = GPA(INVALID_FRAME);
+		f.cacheable = true;
+		f.dropped = false;
+		f.refs = f.depth = 0;
 		enum walked w = mmu->ops->walk(v, &f);
 
 		count_walk(v, seg, &f, w == WALKED_OK);
@@ -141,11 +148,16 @@ static enum access_status xlate_bare(struct vcpu *v, uint64_t va, enum acc_kind 
 	struct mmu *mmu = v->mmu;
 	struct tlb_counts *c = &v->cpu->tlb.counts;
 	uint64_t misses = c->l2_misses;
+
+	x->gpa = GPA(va);
+	if (mmu->ops->bare_untranslated) {
+		mmu->vm->stats.kernel_refs++;
+		return xlate_miss(v, SEG_BARE, va, kind, x);
+	}
 	uint64_t data = tlb_lookup(&v->cpu->tlb, kind, mmu->bare.number, 0, va >> PAGE_SHIFT);
 
 	mmu->vm->stats.kernel_refs++;
 	mmu->vm->stats.kernel_tlb_misses += c->l2_misses - misses;
-	x->gpa = GPA(va);
 	if (data && entry_allows(v, SEG_BARE, data, kind)) {
 		found(v, data, va, x);
 		return ACCESS_OK;

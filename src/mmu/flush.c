@@ -31,6 +31,17 @@ static bool is_gpa_space(const void *ctx, uint64_t tag, uint64_t data)
 	return tag >> 48 == *(const uint32_t *)ctx;
 }
 
+void flush_walks(struct mmu *mmu)
+{
+	struct walk_cache *wc = &mmu->cpu->guest_wc;
+
+	if (!wc->any)
+		return;
+	wc_inval_space(wc, mmu->bare.number);
+	list_for_each(l, &mmu->spaces)
+		wc_inval_space(wc, list_entry(l, struct space, lru)->number);
+}
+
 void flush_vm(struct mmu *mmu)
 {
 	struct mmu_cpu *cpu = mmu->cpu;
@@ -39,9 +50,7 @@ void flush_vm(struct mmu *mmu)
 	if (cpu->nested.present)
 		tlb_array_remove_if(&cpu->nested, is_gpa_space, &mmu->gpa_space);
 	wc_inval_space(&cpu->host_wc, mmu->gpa_space);
-	wc_inval_space(&cpu->guest_wc, mmu->bare.number);
-	list_for_each(l, &mmu->spaces)
-		wc_inval_space(&cpu->guest_wc, list_entry(l, struct space, lru)->number);
+	flush_walks(mmu);
 }
 
 struct frame_range {

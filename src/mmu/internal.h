@@ -94,6 +94,7 @@ struct mode_ops {
 	bool hides_default;      /* and how results spell it: "shadow", but "nested/radix" */
 	uint32_t options;        /* enum scheme_flag it takes */
 	bool takes_roots;        /* +roots=N */
+	bool bare_untranslated;  /* the unmapped segment needs no TLB: gpa + constant is an adder */
 	int (*possible)(const struct vm *vm, const struct scheme *s, const struct mmu_config *c, const char **why);
 	int (*attach)(struct mmu *mmu);
 	/* The hardware's walk after a TLB miss. Fills f->walk, f->entry, f->refs. */
@@ -182,6 +183,8 @@ enum flush_walks { KEEP_WALKS, DROP_WALKS };
 void flush_range(struct mmu *mmu, uint32_t space, uint64_t va, uint64_t bytes, enum flush_walks walks);
 void flush_space(struct mmu *mmu, uint32_t space);
 void flush_vm(struct mmu *mmu);
+/* Empties the walk cache of guest (or shadow) tables, for this VM. */
+void flush_walks(struct mmu *mmu);
 /* Drops whatever leads to these machine frames. */
 void flush_frames(struct mmu *mmu, mfn_t mfn, uint64_t n);
 
@@ -203,7 +206,11 @@ hpa_t guest_mem_hpa(struct pt_mem *m, uint64_t addr);
 
 /* ---- walk.c ---- */
 
-/* Walks the guest's table of f->space through g; starts from walk caches where use_caches. Fills f->walk, f->gpa. */
+/*
+ * Walks the guest's table of f->space through g. WALK_CACHED: starts from walk
+ * caches, fills them, and tracks what was read (f->cacheable says if it could).
+ * Fills f->walk, f->gpa.
+ */
 enum walk_caches { WALK_COLD, WALK_CACHED };
 void guest_walk(struct guest_mem *g, struct mmu_fault *f, enum walk_caches caches);
 /*
@@ -217,6 +224,8 @@ void host_walk_radix(struct mmu *mmu, const struct gpt_format *fmt, struct pt_me
 /* Builds f->entry from guest rights, host rights and both orders; sets TLB_SLOW_W where stores must be seen. */
 void make_entry(struct mmu *mmu, struct mmu_fault *f, uint64_t gfn, uint8_t guest_order, uint8_t guest_rights,
 		uint64_t mfn, uint8_t host_order, uint8_t host_rights);
+/* The access leads where no memory is: reported as a load of a table entry there would be. */
+void no_memory_there(const struct mmu *mmu, struct mmu_fault *f);
 /* Is f->entry what the guest's tables and the per-gfn truth say? BUG if not. */
 void check_entry(struct vcpu *v, const struct mmu_fault *f);
 

@@ -228,6 +228,9 @@ int vcpu_set_paging(struct vcpu *v, const struct guest_paging *p, enum root_flus
 	struct space *old = v->space;
 
 	v->paging = *p;
+	/* Low bits of the register are no part of the table's address (CR3's PCD and PWT). */
+	if (p->org->hierarchical)
+		v->paging.root = align_down(p->root, gpt_table_bytes(p->params.fmt, p->params.fmt->levels - 1u, false));
 	int err = enter_space(v);
 
 	if (err)

@@ -118,13 +118,12 @@ static enum walked native_walk(struct vcpu *v, struct mmu_fault *f)
 	gfn_t gfn = gpa_to_gfn(f->gpa);
 
 	if (!in_memory(mmu->vm, f->gpa) || gfn_peek(mmu->vm, gfn, &map)) {
-		f->why = WALK_WHY_BUS;
+		no_memory_there(mmu, f);
 		return WALKED_INJECT;
 	}
 	if (f->kind == ACC_WRITE && !(map.rights & RIGHT_W))
 		return WALKED_HELP;
-	if (!f->space->bare)
-		f->cacheable = track_walk(mmu, f->space, &f->walk, f->va);
+	f->cacheable &= !f->space->bare;
 	make_entry(mmu, f, gfn.v, order, rights, map.mfn.v, map.order, map.rights);
 	return WALKED_OK;
 }
@@ -141,6 +140,7 @@ static int native_fault(struct vcpu *v, struct mmu_fault *f)
 static const struct mode_ops native_mode = {
 	.name = "native",
 	.summary = "the guest's table alone: what the work costs without a hypervisor",
+	.bare_untranslated = true,
 	.possible = possible,
 	.attach = attach,
 	.walk = native_walk,

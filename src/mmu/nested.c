@@ -136,7 +136,13 @@ static int nested_load(struct pt_mem *m, uint64_t addr, unsigned size, void *out
 
 	if (err)
 		return err;
-	memcpy(out, machine_ptr(g->mmu->vm->hv->m, hpa), size);
+	const uint8_t *from = machine_ptr(g->mmu->vm->hv->m, hpa);
+
+	/* Nearly all entries are of this size; a copy of known length is a load. */
+	if (likely(size == 8))
+		memcpy(out, from, 8);
+	else
+		memcpy(out, from, size);
 	m->counts.refs++;
 	m->counts.depth++;
 	if (unlikely(m->log != NULL)) {
@@ -238,7 +244,8 @@ static int attach_p2m(struct mmu *mmu)
 
 	if (s->org->per_machine) {
 		mmu->p2m_shared = true;
-		return hv_shared_table_get(mmu->vm->hv, s->org, s->org_flags, mmu->config.host_fmt, &mmu->p2m);
+		return hv_shared_table_get(mmu->vm->hv, s->org, s->org_flags, mmu->config.host_fmt,
+					   HV_TABLE_P2M, &mmu->p2m);
 	}
 	struct pt_params params = {
 		.fmt = mmu->config.host_fmt,
@@ -279,6 +286,10 @@ static int unmap_all(struct mmu *mmu, uint64_t start, uint64_t end)
 		BUG_ON(mmu->p2m->org->unmap(mmu->p2m, e.key, e.order, NULL));
 		count_entry(mmu, e.order, -1);
 		at = e.key.page + BIT(e.order);
+		/* The organisation may have freed tables that a walk would start from. */
+		if (mmu->p2m->org->hierarchical && mmu->cpu->host_wc.any)
+			wc_inval_range(&mmu->cpu->host_wc, mmu->gpa_space, e.key.page << PAGE_SHIFT,
+				       PAGE_SIZE << e.order);
 	}
 	return 0;
 }
@@ -392,11 +403,9 @@ static enum walked nested_walk_both(struct mmu *mmu, struct mmu_fault *f)
 	if (second_stage(mmu, f->gpa, f->kind, &h)) {
 		if (memslot_find(mmu->vm, gfn))
 			return need_help(f, f->gpa, f->kind);
-		f->why = WALK_WHY_BUS;
+		no_memory_there(mmu, f);
 		return WALKED_INJECT;
 	}
-	if (!f->space->bare)
-		f->cacheable = track_walk(mmu, f->space, &f->walk, f->va);
 	make_entry(mmu, f, gfn.v, order, rights, h.mfn, h.order, h.rights);
 	return WALKED_OK;
 }

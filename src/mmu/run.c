@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The loop over references. A hit in way 0 of the first-level TLB with the
- * right asked for takes no store and no call; the rest is one call away.
+ * The loop over references. A hit in the first-level TLB with the right asked
+ * for takes no call; the rest is one call away.
  *
- *   tag:   space | 0 | va >> 12       compared with way 0 of its set
+ *   tag:   space | 0 | va >> 12       compared with the ways of its set
  *   need:  the rights of this kind of access, all in one mask
  */
 #include "mmu/access.h"
+#include "tlb/hot.h"
 
 struct run {
 	struct vcpu *v;
@@ -72,10 +73,20 @@ static enum access_status move_bytes(struct vcpu *v, ref_t ref, uint64_t positio
 	return ACCESS_OK;
 }
 
-/* A reference whose page is not in way 0 with the right it needs; hot: what is there. */
-static NOINLINE enum access_status run_slow(struct run *r, ref_t ref, uint64_t hot)
+/* References that follow one that missed: their walks' lines are asked for while this one's are under way. */
+static void look_ahead(const struct run *r, const ref_t *refs, size_t left)
+{
+	if (left > AHEAD_TABLE && !ref_is_event(refs[AHEAD_TABLE]))
+		ahead_table(r->v, ref_gva(refs[AHEAD_TABLE]));
+	if (left > AHEAD_DATA && !ref_is_event(refs[AHEAD_DATA]))
+		ahead_data(r->v, ref_gva(refs[AHEAD_DATA]));
+}
+
+/* A reference whose page the first look did not find with the right it needs; hot: what it found. */
+static NOINLINE enum access_status run_slow(struct run *r, const ref_t *refs, size_t left, uint64_t hot)
 {
 	struct vcpu *v = r->v;
+	ref_t ref = *refs;
 	uint64_t gva = ref_gva(ref);
 	enum acc_kind kind = ref_kind(ref);
 	struct xlat x;
@@ -85,6 +96,8 @@ static NOINLINE enum access_status run_slow(struct run *r, ref_t ref, uint64_t h
 		data = tlb_lookup_rest(&v->cpu->tlb, kind, v->tag_space, v->tag_gspace, gva >> PAGE_SHIFT);
 	if (data && (data & r->need[kind]) == r->need[kind])
 		return ACCESS_OK;
+	if (!data)
+		look_ahead(r, refs, left);
 	return xlate_found(v, gva, kind, data, &x);
 }
 
@@ -99,9 +112,13 @@ static enum access_status run_whole(struct vcpu *v, ref_t ref)
 	return xlate(v, SEG_PAGED, ref_gva(ref) + ref_size(ref) - 1, ref_kind(ref), &x);
 }
 
-static ALWAYS_INLINE enum access_status run_state(struct run *r, const ref_t *refs, size_t n, size_t *done)
+/* The loop, compiled for each way of looking at the first level. */
+enum hot { HOT_WAY0, HOT_4WAYS };
+
+static ALWAYS_INLINE enum access_status run_hot(struct run *r, const ref_t *refs, size_t n, size_t *done,
+						const enum hot hot)
 {
-	const struct tlb *t = &r->v->cpu->tlb;
+	struct tlb *t = &r->v->cpu->tlb;
 	size_t i = 0;
 	enum access_status s = ACCESS_OK;
 
@@ -109,19 +126,35 @@ static ALWAYS_INLINE enum access_status run_state(struct run *r, const ref_t *re
 		ref_t ref = refs[i];
 		unsigned kind = ref & REF_KIND;
 		uint64_t vpn = (uint64_t)((int64_t)ref >> (REF_GVA_SHIFT + PAGE_SHIFT)) & low_bits(45);
-		uint64_t data = tlb_hot(t, kind == ACC_EXEC, r->tag_space | vpn);
-		uint64_t need = r->need[kind];
+		uint64_t need = r->need[kind], tag = r->tag_space | vpn, data;
 
-		if (likely((data & need) == need && !(ref & REF_SPECIAL)))
-			continue;
-		if (ref_is_event(ref))
-			break;
-		s = ref & REF_SPECIAL ? run_whole(r->v, ref) : run_slow(r, ref, data);
+		/* Events and crossing references are looked at before anything moves. */
+		if (unlikely(ref & REF_SPECIAL)) {
+			if (ref_is_event(ref))
+				break;
+			s = run_whole(r->v, ref);
+		} else {
+			data = hot == HOT_4WAYS && kind != ACC_EXEC ? tlb_hot4(t, tag) :
+								      tlb_hot(t, kind == ACC_EXEC, tag);
+			if (likely((data & need) == need))
+				continue;
+			s = run_slow(r, refs + i, n - i, data);
+		}
 		if (unlikely(s))
 			break;
 	}
 	*done = i;
 	return s;
+}
+
+static NOINLINE enum access_status run_way0(struct run *r, const ref_t *refs, size_t n, size_t *done)
+{
+	return run_hot(r, refs, n, done, HOT_WAY0);
+}
+
+static NOINLINE enum access_status run_4ways(struct run *r, const ref_t *refs, size_t n, size_t *done)
+{
+	return run_hot(r, refs, n, done, HOT_4WAYS);
 }
 
 /* Without a fast path: policies that must hear of every hit, and real bytes. */
@@ -152,13 +185,15 @@ enum access_status vcpu_run(struct vcpu *v, const ref_t *refs, size_t n, size_t 
 	if (v->mmu->vm->crashed)
 		return ACCESS_CRASH;
 	run_init(&r, v);
-	enum access_status s = each ? run_each(&r, refs, n, done) : run_state(&r, refs, n, done);
+	enum access_status s = each ? run_each(&r, refs, n, done) :
+			       tlb_is_hot4(&v->cpu->tlb) ? run_4ways(&r, refs, n, done) : run_way0(&r, refs, n, done);
 
 	if (v->work)
 		v->work->position += *done;
 	st->refs += *done;
 	st->l1i_misses += c->l1i_misses - before.l1i_misses;
 	st->l1d_misses += c->l1d_misses - before.l1d_misses;
+	st->l1_misses += c->l1i_misses + c->l1d_misses - before.l1i_misses - before.l1d_misses;
 	st->l2_hits += c->l2_hits - before.l2_hits;
 	st->l2_misses += c->l2_misses - before.l2_misses;
 	return s;

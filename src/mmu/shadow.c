@@ -131,6 +131,9 @@ static enum walked walk(struct vcpu *v, struct mmu_fault *f)
 
 	if (!mmu->shadow->be->walk(v, f))
 		return WALKED_HELP;
+	/* Without CR0.WP a supervisor may store where the guest says no W; here it is the hypervisor's no. */
+	if (f->kind == ACC_WRITE && !(w->rights & RIGHT_W))
+		return WALKED_HELP;
 	if (f->space->bare ? !(w->rights & BIT(f->kind)) :
 	    walk_check(w->rights & (RIGHT_RWX | RIGHT_U), f->kind, f->user, f->ctl, is_riscv(f->space->p.params.fmt)))
 		return WALKED_HELP;
@@ -173,7 +176,7 @@ static int find_gfn(struct mmu *mmu, struct mmu_fault *f, struct shadow_fill *fi
 		fill->walk = &f->walk;
 	}
 	if (!memslot_find(mmu->vm, fill->gfn)) {
-		f->why = WALK_WHY_BUS;
+		no_memory_there(mmu, f);
 		return MMU_INJECT;
 	}
 	return 0;
@@ -272,6 +275,11 @@ static int fault(struct vcpu *v, struct mmu_fault *f)
 		return r;
 	say(mmu, f, "hva to frame", fill.map.hidden ? "a zeroed frame is found and given" :
 	    "the frame is there already", fill.gfn, hva, fill.map.mfn);
+	/* No entry can say "supervisor only may write": CR0.WP is clear, the store is done here. */
+	if (write && !(fill.guest_rights & RIGHT_W)) {
+		count_fill(mmu, f);
+		return MMU_EMULATE;
+	}
 	if (write && (gfn_flags(gfn_get(vm, fill.gfn)) & GFN_WPROT)) {
 		r = table_write(mmu, fill.gfn);
 		if (r != MMU_FIXED)

@@ -29,7 +29,7 @@ static int org_attach(struct mmu *mmu)
 
 	if (s->org->per_machine) {
 		sh->shared = true;
-		return hv_shared_table_get(mmu->vm->hv, s->org, s->org_flags, sh->fmt, &sh->pt);
+		return hv_shared_table_get(mmu->vm->hv, s->org, s->org_flags, sh->fmt, HV_TABLE_SHADOW, &sh->pt);
 	}
 	struct pt_params params = {
 		.fmt = sh->fmt,
@@ -237,12 +237,13 @@ static void org_weaken(struct mmu *mmu, struct frame *frame, uint64_t name, uint
 						e.rights & (uint8_t)~(RIGHT_W | RIGHT_D)));
 }
 
-/* Marks end at the fence; entries that coherence kept right stay. */
+/* Marks end at the fence; entries that coherence kept right stay, others are not worth comparing. */
 static void resync_entry(struct mmu *mmu, uint32_t space, uint64_t page)
 {
 	struct pt_entry e;
 
-	if (find_page(mmu, space, page, &e) && !(e.rights & RIGHT_RWX))
+	if (find_page(mmu, space, page, &e) &&
+	    (!(e.rights & RIGHT_RWX) || mmu->config.visibility == VISIBLE_ARCHITECTURAL))
 		drop_entry(mmu, &e, DROP_CLEAR);
 }
 

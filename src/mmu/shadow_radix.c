@@ -166,6 +166,21 @@ static struct shadow_page *page_for(struct mmu *mmu, const struct shadow_fill *f
 	return sp_get(mmu, gfn, &role, guest_table);
 }
 
+/*
+ * An entry gives way to another of the same guest entry (a superpage split or
+ * collapsed, D set in it). No store of the guest's says so: the walk caches of
+ * every space must forget what they know below it.
+ */
+static void replace_spte(struct shadow_page *sp, uint64_t index)
+{
+	struct mmu *mmu = sp->mmu;
+	bool table = !gpt_is_leaf(mmu->shadow->fmt, sp->role.level, spte_at(mmu, sptep_of(sp, index)));
+
+	zap_spte(sp, index, DROP_CLEAR);
+	if (table)
+		flush_walks(mmu);
+}
+
 static int link_child(struct shadow_page *sp, uint64_t index, struct shadow_page *child)
 {
 	struct mmu *mmu = sp->mmu;
@@ -178,7 +193,7 @@ static int link_child(struct shadow_page *sp, uint64_t index, struct shadow_page
 	    gpt_frame(fmt, have) == gpt_frame(fmt, want))
 		return 0;
 	if (gpt_is_present(fmt, have))
-		zap_spte(sp, index, DROP_CLEAR);
+		replace_spte(sp, index);
 	int err = rmap_add(mmu->vm->hv->m, &child->parents, rmap_sptep(HPA(sptep)));
 	if (err)
 		return err;
@@ -206,7 +221,7 @@ static int set_leaf(struct shadow_page *sp, const struct shadow_fill *fill)
 			set_spte(mmu, sptep, want);
 			return 0;
 		}
-		zap_spte(sp, index, DROP_CLEAR);
+		replace_spte(sp, index);
 	}
 	int err = rmap_add(mmu->vm->hv->m, &machine_frame(mmu->vm->hv->m, MFN(mfn))->sptes, rmap_sptep(HPA(sptep)));
 	if (err)
@@ -403,6 +418,22 @@ static void radix_weaken(struct mmu *mmu, struct frame *frame, uint64_t name, ui
 
 /* ---- in step again ---- */
 
+/* Are the rights of this entry still among those the guest's entry gives? U and G must be the very same. */
+static bool allows_no_more(const struct shadow_page *sp, uint64_t spte, uint8_t guest)
+{
+	const struct gpt_format *fmt = sp->mmu->shadow->fmt;
+	uint8_t have = gpt_rights(fmt, sp->role.level, spte);
+	uint8_t above = sp->role.rights;
+
+	if (spte & fmt->no_read)
+		have &= (uint8_t)~RIGHT_R;
+	guest &= above | RIGHT_A | RIGHT_D | RIGHT_G;
+	guest |= above & RIGHT_G;
+	if (!(guest & RIGHT_D))
+		guest &= (uint8_t)~RIGHT_W;
+	return (guest & RIGHT_A) && !(have & ~guest & RIGHT_RWX) && !((have ^ guest) & (RIGHT_U | RIGHT_G));
+}
+
 /* Does the guest's table, read anew, still say what this entry says? */
 static void resync_entry(struct shadow_page *sp, uint64_t index)
 {
@@ -420,12 +451,11 @@ static void resync_entry(struct shadow_page *sp, uint64_t index)
 
 	if (same) {
 		memcpy(&gpte, machine_ptr(mmu->vm->hv->m, mfn_to_hpa(map.mfn)) + (addr & PAGE_MASK), gf->entry_size);
-		uint8_t rights = gpt_rights(gf, sp->role.guest_level, gpte) & (sp->role.rights | RIGHT_A | RIGHT_D);
-		uint8_t have = gpt_rights(fmt, sp->role.level, spte) & RIGHT_RWX;
-
 		same = gpt_is_present(gf, gpte) && gpt_is_leaf(gf, sp->role.guest_level, gpte) &&
+		       !gpt_is_reserved(gf, sp->role.guest_level, gpte, mmu->vcpu->paging.ctl) &&
 		       !gfn_peek(mmu->vm, GFN(gpt_frame(gf, gpte) + inside), &map) &&
-		       map.mfn.v == gpt_frame(fmt, spte) && !(have & ~rights) && (rights & RIGHT_A);
+		       map.mfn.v == gpt_frame(fmt, spte) &&
+		       allows_no_more(sp, spte, gpt_rights(gf, sp->role.guest_level, gpte));
 	}
 	if (!same)
 		zap_spte(sp, index, DROP_CLEAR);

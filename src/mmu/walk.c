@@ -128,7 +128,10 @@ void guest_walk(struct guest_mem *g, struct mmu_fault *f, enum walk_caches cache
 		note_register(f, &f->walk);
 	if (f->walk.status == WALK_OK) {
 		f->gpa = GPA(f->walk.frame << PAGE_SHIFT | (f->va & PAGE_MASK));
-		if (cached)
+		/* Whatever comes of the access: walk caches too hold only what is tracked. */
+		if (caches == WALK_CACHED)
+			f->cacheable = track_walk(g->mmu, s, &f->walk, f->va);
+		if (cached && f->cacheable)
 			fill_guest_cache(g, f);
 	}
 }
@@ -222,8 +225,9 @@ void make_entry(struct mmu *mmu, struct mmu_fault *f, uint64_t gfn, uint8_t gues
 	unsigned flags = rights & (RIGHT_RWX | RIGHT_U | RIGHT_G);
 
 	if (rights & RIGHT_W) {
-		bool slow = order ? block_tracked(mmu, gfn, order) :
-			    machine_frame(mmu->vm->hv->m, MFN(mfn))->flags & FRAME_TRACKED;
+		/* Blocks are few and stand in a cache; most have no table in them. */
+		bool slow = block_tracked(mmu, gfn, order) &&
+			    (order || (machine_frame(mmu->vm->hv->m, MFN(mfn))->flags & FRAME_TRACKED));
 
 		if (slow)
 			flags |= TLB_SLOW_W;
@@ -241,6 +245,19 @@ void make_entry(struct mmu *mmu, struct mmu_fault *f, uint64_t gfn, uint8_t gues
 	};
 }
 
+void no_memory_there(const struct mmu *mmu, struct mmu_fault *f)
+{
+	const struct gpt_format *fmt = mmu->config.guest_fmt;
+	struct walk_req req = { .kind = f->kind, .user = f->user, .ctl = f->ctl };
+
+	f->why = WALK_WHY_BUS;
+	f->error_code = walk_error_code(&req, WALK_WHY_BUS, false);
+	if (f->kind == ACC_EXEC && fmt->exec)
+		f->error_code |= PF_INSTR;
+	else if (!fmt->no_exec && !(f->ctl & CTL_SMEP))
+		f->error_code &= ~(uint32_t)PF_INSTR;
+}
+
 /* --check walk: the tables once more, by the hypervisor's own eyes and from the root. */
 static void check_guest_walk(struct vcpu *v, const struct mmu_fault *f, uint64_t gfn)
 {
@@ -250,7 +267,13 @@ static void check_guest_walk(struct vcpu *v, const struct mmu_fault *f, uint64_t
 
 	guest_walk(&v->mmu->sw, &again, WALK_COLD);
 	BUG_ON(again.walk.status != WALK_OK);
-	BUG_ON(again.walk.frame != gfn);
+	/* Gfns may share a frame: that they stand in one place is what counts. */
+	if (again.walk.frame != gfn) {
+		struct gfn_mapping other;
+
+		BUG_ON(gfn_peek(v->mmu->vm, GFN(again.walk.frame), &other));
+		BUG_ON(other.mfn.v != f->entry.mfn + ((f->va >> PAGE_SHIFT) - f->entry.vpn));
+	}
 	BUG_ON((f->entry.flags & RIGHT_W) && !(again.walk.rights & RIGHT_D));
 	BUG_ON(f->entry.flags & RIGHT_RWX & ~again.walk.rights);
 }

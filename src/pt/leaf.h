@@ -116,11 +116,12 @@ static inline void walk_mem_error(const struct walk_req *req, struct walk *w, in
 struct pt_quiet {
 	struct pt_mem_counts counts;
 	struct pt_log *log;
+	bool quiet; /* before: these nest */
 };
 
 static inline struct pt_quiet pt_quiet_begin(struct pt_mem *m)
 {
-	struct pt_quiet q = { m->counts, m->log };
+	struct pt_quiet q = { m->counts, m->log, m->quiet };
 
 	m->log = NULL;
 	m->quiet = true;
@@ -131,7 +132,7 @@ static inline void pt_quiet_end(struct pt_mem *m, const struct pt_quiet *q)
 {
 	m->counts = q->counts;
 	m->log = q->log;
-	m->quiet = false;
+	m->quiet = q->quiet;
 }
 
 static inline int pt_peek(struct pt_mem *m, uint64_t addr, unsigned size, void *out)

@@ -18,6 +18,11 @@ const char *human_count(char *buf, uint64_t n)
 	return buf;
 }
 
+static bool is_whole(double x)
+{
+	return x == (double)(uint64_t)x;
+}
+
 /* Three significant digits and a unit; below 10,000 the number itself. */
 static const char *scaled(char *buf, uint64_t n, double unit, const char *const *names, const char *gap)
 {
@@ -29,7 +34,7 @@ static const char *scaled(char *buf, uint64_t n, double unit, const char *const 
 		x /= unit;
 		i++;
 	}
-	snprintf(buf, HUMAN_MAX, "%.*f%s%s", x < 9.995 ? 2 : x < 99.95 ? 1 : 0, x, gap, names[i]);
+	snprintf(buf, HUMAN_MAX, "%.*f%s%s", is_whole(x) ? 0 : x < 9.995 ? 2 : x < 99.95 ? 1 : 0, x, gap, names[i]);
 	return buf;
 }
 

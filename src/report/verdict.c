@@ -71,18 +71,18 @@ static void reason(const struct run_result *best, const struct run_result *other
 {
 	int64_t walks = (int64_t)other->cycles.translation - (int64_t)best->cycles.translation;
 	int64_t exits = (int64_t)other->cycles.exits - (int64_t)best->cycles.exits;
-	char a[HUMAN_MAX], b[HUMAN_MAX];
+	char a[HUMAN_MAX], b[HUMAN_MAX], c[HUMAN_MAX], d[HUMAN_MAX];
 
 	if (best->cycles.total == other->cycles.total)
 		snprintf(out, size, "%s costs the same here.", other->scheme);
 	else if (walks > 0 && exits < 0)
-		snprintf(out, size, "Against %s (%.1f references a walk, it %.1f) it saves %s cycles of translation and spends %s more on exits.",
+		snprintf(out, size, "Against %s (%.1f references a walk where it makes %.1f) it saves %s cycles of translation and spends %s more on exits.",
 			 other->scheme, per_walk(other), per_walk(best), human_short(a, (uint64_t)walks),
 			 human_short(b, (uint64_t)-exits));
 	else if (exits > 0 && walks < 0)
-		snprintf(out, size, "Against %s (%llu exits, it %llu) it saves %s cycles of exits and spends %s more on translation.",
-			 other->scheme, (unsigned long long)other->sum.stats.exits,
-			 (unsigned long long)best->sum.stats.exits, human_short(a, (uint64_t)exits),
+		snprintf(out, size, "Against %s (%s exits where it makes %s) it saves %s cycles of exits and spends %s more on translation.",
+			 other->scheme, human_count(c, other->sum.stats.exits),
+			 human_count(d, best->sum.stats.exits), human_short(a, (uint64_t)exits),
 			 human_short(b, (uint64_t)-walks));
 	else if (walks > 0 || exits > 0)
 		snprintf(out, size, "Against %s it saves %s cycles of translation and %s of exits.", other->scheme,

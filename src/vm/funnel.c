@@ -239,8 +239,16 @@ static int do_share(struct funnel *f)
 	return 0;
 }
 
+/* A contiguous VM's memory is where its walker adds a constant: it neither moves nor goes. */
+static bool changes_place(enum gfn_op op)
+{
+	return op == GFN_OP_SHARE || op == GFN_OP_RELEASE || op == GFN_OP_MOVE || op == GFN_OP_COLLAPSE;
+}
+
 static int dispatch(struct funnel *f)
 {
+	if (f->vm->contiguous_base != INVALID_FRAME && changes_place(f->change->op))
+		return -EBUSY;
 	switch (f->change->op) {
 	case GFN_OP_BACK:
 		return do_back(f);

@@ -13,6 +13,9 @@
 /* The state word of a gfn inside a slot; a gfn never touched reads as GFN_NONE. */
 struct gfn_state gfn_get(struct vm *vm, gfn_t gfn);
 
+/* Asks the host for the line of that word. */
+void gfn_prefetch(struct vm *vm, gfn_t gfn);
+
 /* What a mapping of this gfn may allow now (RIGHT_R, W, X): slot and copy-on-write and dirty log and write tracking. */
 uint8_t gfn_rights(const struct vm *vm, const struct memslot *slot, struct gfn_state s);
 
@@ -37,7 +40,7 @@ struct gfn_change {
 
 /*
  * Applies one change to [gfn, gfn+npages): in one slot. 0, or -ENOMEM / -EFAULT /
- * -EBUSY (pinned) / -EEXIST (SHARE: contents differ) with nothing changed.
+ * -EBUSY (pinned, or a contiguous VM's) / -EEXIST (SHARE: contents differ) with nothing changed.
  */
 int gfn_update(struct vm *vm, gfn_t gfn, uint64_t npages, const struct gfn_change *change);
 

@@ -74,9 +74,10 @@ void vm_crash(struct vm *vm, const char *why)
 }
 
 int hv_shared_table_get(struct hv *hv, const struct pt_org *org, uint32_t flags,
-			const struct gpt_format *fmt, struct pt **out)
+			const struct gpt_format *fmt, enum hv_table_use use, struct pt **out)
 {
 	struct hv_shared_table *empty = NULL;
+	bool second_stage = use == HV_TABLE_P2M;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(hv->shared); i++) {
 		struct hv_shared_table *t = &hv->shared[i];
@@ -84,7 +85,8 @@ int hv_shared_table_get(struct hv *hv, const struct pt_org *org, uint32_t flags,
 		if (!t->users) {
 			if (!empty)
 				empty = t;
-		} else if (t->pt.org == org && t->pt.flags == flags && t->pt.params.fmt == fmt) {
+		} else if (t->pt.org == org && t->pt.flags == flags && t->pt.params.fmt == fmt &&
+			   t->pt.params.second_stage == second_stage) {
 			t->users++;
 			*out = &t->pt;
 			return 0;
@@ -94,9 +96,9 @@ int hv_shared_table_get(struct hv *hv, const struct pt_org *org, uint32_t flags,
 		return -ENOSPC;
 	struct pt_params params = {
 		.fmt = fmt,
-		.second_stage = true,
+		.second_stage = second_stage,
 		.nframes = hv->m->nframes,
-		.role = "p2m",
+		.role = second_stage ? "p2m" : "shadow",
 	};
 	int err = pt_create(&empty->pt, org, flags, &params, &hv->ptm.m);
 	if (err)

@@ -142,7 +142,7 @@ struct hv {
 	struct hv_shared_table {
 		struct pt pt;
 		unsigned users;
-	} shared[4]; /* per_machine organisations in use (inverted, inverted+linear) */
+	} shared[8]; /* per_machine organisations in use (inverted, inverted+linear) */
 };
 
 int hv_init(struct hv *hv, struct machine *m);
@@ -194,9 +194,13 @@ int vm_dirty_read(struct vm *vm, gfn_t first, uint64_t n, uint64_t *bitmap);
 /* Slots, states, counts of reasons, owners of frames: 0, or -EINVAL with *why. */
 int vm_audit(struct vm *vm, const char **why);
 
-/* A hidden table of the whole machine for an organisation (inverted): made at first use. */
+/*
+ * A hidden table of the whole machine for an organisation (inverted): made at
+ * first use, one for gpas and one for gvas, whose addresses and U bits differ.
+ */
+enum hv_table_use { HV_TABLE_P2M, HV_TABLE_SHADOW };
 int hv_shared_table_get(struct hv *hv, const struct pt_org *org, uint32_t flags,
-			const struct gpt_format *fmt, struct pt **out);
+			const struct gpt_format *fmt, enum hv_table_use use, struct pt **out);
 void hv_shared_table_put(struct hv *hv, struct pt *pt);
 
 #endif

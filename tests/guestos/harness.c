@@ -1,13 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 #include "harness.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#include "machine/rmap.h"
+#include "base/host_ops.h"
 
 /* ---- the machine ---- */
+
+/* A broken invariant says where before it ends the test. */
+static void panic(void *ctx, const char *file, int line, const char *what)
+{
+	(void)ctx;
+	fprintf(stderr, "%s:%d: %s\n", file, line, what);
+	abort();
+}
+
+static const struct host_ops test_ops = { .panic = panic };
 
 static bool refuse(struct rig *r, const char *why)
 {
@@ -50,6 +61,7 @@ bool rig_open(struct rig *r, const struct rig_config *c)
 	const char *why = NULL;
 	int err;
 
+	host_ops_set(&test_ops);
 	memset(r, 0, sizeof(*r));
 	gc.fmt = gpt_find(c->guest_fmt ? c->guest_fmt : "x86-64");
 	assert_non_null(gc.fmt);
@@ -61,7 +73,8 @@ bool rig_open(struct rig *r, const struct rig_config *c)
 	if (!gc.mem_pages)
 		gc.mem_pages = 4096;
 	make_machine(r, c, gc.mem_pages);
-	make_cpu(r, c, 1 | gpt_leaf_orders(gc.fmt) | gpt_leaf_orders(host));
+	/* Walks cap what is larger to the largest the TLB knows. */
+	make_cpu(r, c, (1 | gpt_leaf_orders(gc.fmt) | gpt_leaf_orders(host)) & low_bits(ORDER_MAX + 1));
 	assert_int_equal(vm_create(&r->hv, "test", &r->vm), 0);
 	r->vm->host_thp = c->host_thp;
 	assert_int_equal(memslot_add(r->vm, GFN(0), gc.mem_pages, 0, &slot), 0);
@@ -93,11 +106,11 @@ void rig_close(struct rig *r)
 	if (r->vm)
 		vm_destroy(r->vm);
 	if (r->ram) {
-		/* Nothing of the VM is left. */
+		/* Nothing of the VM is left, and no table. */
+		hv_fini(&r->hv);
 		assert_int_equal(r->machine.ntype[FRAME_GUEST], 0);
 		assert_int_equal(r->machine.ntype[FRAME_TABLE], 0);
 		assert_int_equal(buddy_audit(&r->machine, &why), 0);
-		hv_fini(&r->hv);
 		munmap(r->ram, r->ram_bytes);
 	}
 	free(r->cpu);

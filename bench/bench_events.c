@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bench-events: what one hypervisor event costs in wall-clock time. Each round
+ * takes the 262,144 pages of 1 GiB in random order; host RAM was touched
+ * beforehand, and the zeroing of a new frame is part of a hidden fault.
+ *
+ *   hidden fault   nested/radix: first touch of a guest frame
+ *   shadow fault   shadow: first use of a page whose frame is there
+ *   table write    shadow: a store to a write-protected leaf table, emulated
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/rng.h"
+#include "host.h"
+
+enum { PAGES = 262144, ROUNDS = 5 };
+#define GVA_BASE UINT64_C(0x40000000)
+/* Guest layout: page i of the data at gfn DATA + i, tables below. */
+enum { ROOT = 1, L2_TABLE = 2, L1_TABLE = 3, L0_TABLES = 4, DATA = 1024 };
+
+static uint32_t order[PAGES];
+
+static void shuffle(struct rng *r)
+{
+	for (uint32_t i = 0; i < PAGES; i++)
+		order[i] = i;
+	for (uint32_t i = PAGES - 1; i; i--) {
+		uint32_t j = (uint32_t)rng_below(r, i + 1), t = order[i];
+
+		order[i] = order[j];
+		order[j] = t;
+	}
+}
+
+static void put(struct bench_host *h, uint64_t gfn, uint64_t index, uint64_t pte)
+{
+	if (vcpu_store(&h->vcpu, SEG_BARE, (gfn << PAGE_SHIFT) + 8 * index, 8, pte))
+		bench_die("a store of the guest's failed");
+}
+
+static uint64_t leaf(uint32_t page, uint8_t rights)
+{
+	return gpt_make_leaf(gpt_find("x86-64"), 0, DATA + page, rights);
+}
+
+static const uint8_t FULL = RIGHT_RWX | RIGHT_U | RIGHT_A | RIGHT_D;
+
+static void build_tables(struct bench_host *h)
+{
+	const struct gpt_format *f = gpt_find("x86-64");
+
+	put(h, ROOT, 0, gpt_make_table(f, 3, L2_TABLE));
+	put(h, L2_TABLE, GVA_BASE >> 30, gpt_make_table(f, 2, L1_TABLE));
+	for (uint64_t i = 0; i < PAGES / 512; i++)
+		put(h, L1_TABLE, i, gpt_make_table(f, 1, L0_TABLES + i));
+	for (uint32_t i = 0; i < PAGES; i++)
+		put(h, L0_TABLES + i / 512, i % 512, leaf(i, FULL));
+	struct guest_paging p = {
+		.org = pt_org_find("radix", 5), .params = { .fmt = f, .role = "guest" }, .root = ROOT << PAGE_SHIFT,
+		.asid = 1, .ctl = CTL_DEFAULT, .ad = WALK_AD_SET,
+	};
+
+	if (vcpu_set_paging(&h->vcpu, &p, ROOT_KEEP))
+		bench_die("the guest could not set its root");
+}
+
+static struct bench_host *host(const char *scheme)
+{
+	struct bench_host_config c = { scheme, "generic", UINT64_C(2) << 30, (DATA + PAGES) * PAGE_SIZE, true };
+	struct bench_host *h = bench_host_create(&c);
+
+	build_tables(h);
+	return h;
+}
+
+/* Time for an access of this kind to every page, in random order. */
+static double touch_all(struct bench_host *h)
+{
+	double start = bench_seconds();
+
+	for (uint32_t i = 0; i < PAGES; i++)
+		if (vcpu_touch(&h->vcpu, SEG_PAGED, GVA_BASE + (uint64_t)order[i] * PAGE_SIZE, ACC_WRITE, NULL))
+			bench_die("an access failed");
+	return bench_seconds() - start;
+}
+
+static void make_frames_used(struct bench_host *h)
+{
+	for (uint64_t i = 1; i < h->m.first_table; i++) {
+		struct frame *f = machine_frame(&h->m, MFN(i));
+
+		if (f->type == FRAME_FREE)
+			f->flags |= FRAME_TOUCHED;
+	}
+}
+
+static double hidden_faults(struct rng *r)
+{
+	struct bench_host *h = host("nested/radix");
+	double total = 0;
+
+	for (int round = 0; round < ROUNDS; round++) {
+		uint64_t before = h->vm->stats.hidden_total;
+
+		for (uint64_t g = DATA; g < DATA + PAGES; g += 512)
+			gfn_update(h->vm, GFN(g), 512, &(struct gfn_change){ .op = GFN_OP_RELEASE });
+		make_frames_used(h);
+		shuffle(r);
+		total += touch_all(h);
+		if (h->vm->stats.hidden_total - before != PAGES)
+			bench_die("not every access was a hidden fault");
+	}
+	bench_host_destroy(h);
+	return total;
+}
+
+static double shadow_faults(struct rng *r)
+{
+	struct bench_host *h = host("shadow");
+	double total = 0;
+
+	shuffle(r);
+	touch_all(h);
+	for (int round = 0; round < ROUNDS; round++) {
+		uint64_t before = h->vm->stats.exit_by[EXIT_SHADOW_FAULT];
+
+		mmu_zap_gfns(h->mmu, GFN(DATA), PAGES);
+		shuffle(r);
+		total += touch_all(h);
+		if (h->vm->stats.exit_by[EXIT_SHADOW_FAULT] - before != PAGES)
+			bench_die("not every access was a shadow fault");
+	}
+	bench_host_destroy(h);
+	return total;
+}
+
+static double table_writes(struct rng *r)
+{
+	struct bench_host *h = host("shadow");
+	double total = 0;
+
+	for (int round = 0; round < ROUNDS; round++) {
+		uint64_t before = h->vm->stats.mmu_pte_write, n = 0;
+
+		shuffle(r);
+		touch_all(h);
+		double start = bench_seconds();
+
+		/* Two stores to a table, then a use of it: never a flood. */
+		for (uint32_t i = 0; i < PAGES; i++, n++) {
+			uint64_t gfn = L0_TABLES + order[i] / 512;
+
+			put(h, gfn, order[i] % 512, leaf(order[i], FULL));
+			if (i % 2 == 0)
+				continue;
+			total += bench_seconds() - start;
+			vcpu_touch(&h->vcpu, SEG_PAGED, GVA_BASE + (uint64_t)order[i] * PAGE_SIZE, ACC_WRITE, NULL);
+			vcpu_touch(&h->vcpu, SEG_PAGED, GVA_BASE + (uint64_t)order[i - 1] * PAGE_SIZE, ACC_WRITE, NULL);
+			start = bench_seconds();
+		}
+		if (h->vm->stats.mmu_pte_write - before != n)
+			bench_die("not every store was trapped");
+	}
+	bench_host_destroy(h);
+	return total;
+}
+
+static void report(const char *what, double (*f)(struct rng *), double limit)
+{
+	struct rng r;
+
+	rng_init(&r, 7);
+	double ns = f(&r) / ((double)PAGES * ROUNDS) * 1e9;
+
+	printf("%-30s %8.0f %10.0f\n", what, ns, limit);
+	fflush(stdout);
+}
+
+int main(void)
+{
+	printf("mean of %d rounds of %d random pages\n", ROUNDS, PAGES);
+	printf("%-30s %8s %10s\n", "event", "ns", "bound, ns");
+	report("hidden fault, zeroing included", hidden_faults, 600);
+	report("shadow fault", shadow_faults, 600);
+	report("protected-table write", table_writes, 600);
+	return 0;
+}

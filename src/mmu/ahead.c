@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Looking ahead: a reference that missed the TLB tells that those after it may
+ * miss too, so the host lines that their walks will want are asked for now.
+ * Nothing is decided, counted or moved here; every look is a guess that may be
+ * wrong for free.
+ *
+ *   refs[i + AHEAD_TABLE]   its leaf guest entry
+ *   refs[i + AHEAD_DATA]    what that entry leads to: the gfn's state, the p2m's leaf
+ */
+#include "gpt/entry.h"
+#include "mmu/access.h"
+
+/* Where a guest-physical address stands now; NULL: nowhere. */
+static const uint8_t *guest_ptr(const struct mmu *mmu, uint64_t gpa)
+{
+	struct vm *vm = mmu->vm;
+	struct gfn_mapping map;
+
+	if (gpa >> PAGE_SHIFT < vm->contiguous_pages && vm->contiguous_base != INVALID_FRAME)
+		return machine_ptr(vm->hv->m, HPA((vm->contiguous_base << PAGE_SHIFT) + gpa));
+	if (gfn_peek(vm, GFN(gpa >> PAGE_SHIFT), &map))
+		return NULL;
+	return machine_ptr(vm->hv->m, mfn_to_hpa(map.mfn)) + (gpa & PAGE_MASK);
+}
+
+static uint64_t read_entry(const uint8_t *p, unsigned size)
+{
+	uint64_t pte = 0;
+
+	if (size == 8)
+		memcpy(&pte, p, 8);
+	else if (size == 4)
+		memcpy(&pte, p, 4);
+	return pte;
+}
+
+static uint64_t entry_at(const struct gpt_format *f, unsigned level, uint64_t table, uint64_t va, bool second)
+{
+	return table + ((va >> f->level[level].shift) & low_bits(index_bits(f, level, second))) * f->entry_size;
+}
+
+/* The guest's lowest-level entry for gva, upper levels read as they stand; NULL: there is none. */
+static const uint8_t *guest_leaf(const struct vcpu *v, uint64_t gva)
+{
+	const struct gpt_format *f = v->paging.params.fmt;
+	uint64_t table = v->paging.root;
+
+	if (!v->paging.org->hierarchical)
+		return NULL;
+	for (unsigned level = f->levels - 1u;; level--) {
+		const uint8_t *p = guest_ptr(v->mmu, entry_at(f, level, table, gva, false));
+
+		if (!p || level == 0)
+			return p;
+		uint64_t pte = read_entry(p, f->entry_size);
+
+		if (!(pte & f->valid) || entry_is_leaf(f, level, pte, f->page_size, f->family == GPT_RISCV))
+			return NULL;
+		table = entry_frame(f, pte) << PAGE_SHIFT;
+	}
+}
+
+static void fetch_p2m(const struct mmu *mmu, uint64_t gpa)
+{
+	const struct pt *p2m = mmu->p2m;
+
+	if (!p2m || !p2m->org->hierarchical || !p2m->mem->direct)
+		return;
+	const struct gpt_format *f = p2m->params.fmt;
+	uint64_t table = p2m->root;
+
+	for (unsigned level = f->levels - 1u;; level--) {
+		const uint8_t *p = p2m->mem->direct + entry_at(f, level, table, gpa, true);
+
+		if (level == 0) {
+			__builtin_prefetch(p);
+			return;
+		}
+		uint64_t pte = read_entry(p, f->entry_size);
+
+		if (!(pte & f->valid) || entry_is_leaf(f, level, pte, f->page_size, f->family == GPT_RISCV))
+			return;
+		table = entry_frame(f, pte) << PAGE_SHIFT;
+	}
+}
+
+void ahead_table(const struct vcpu *v, uint64_t gva)
+{
+	const uint8_t *p = guest_leaf(v, gva);
+
+	if (p)
+		__builtin_prefetch(p);
+}
+
+void ahead_data(const struct vcpu *v, uint64_t gva)
+{
+	const struct gpt_format *f = v->paging.params.fmt;
+	const uint8_t *p = guest_leaf(v, gva);
+
+	if (!p)
+		return;
+	uint64_t pte = read_entry(p, f->entry_size);
+	gfn_t gfn = GFN(entry_frame(f, pte));
+
+	if (!(pte & f->valid))
+		return;
+	gfn_prefetch(v->mmu->vm, gfn);
+	fetch_p2m(v->mmu, gfn.v << PAGE_SHIFT);
+}
