@@ -50,23 +50,6 @@ static void on_fault_step(struct vm_log *log, const struct vm_fault_step *s)
 		x->fault[x->nfaults++] = *s;
 }
 
-/*
- * Cold means that nothing is known, to the walk's last reference: even what
- * one part of it could leave in a cache for the next. So walk caches and
- * nested TLB are taken away while it is done.
- */
-static void look_cold(struct explanation *x)
-{
-	struct mmu_cpu *cpu = x->vcpu->cpu;
-	bool guest_wc = cpu->guest_wc.any, host_wc = cpu->host_wc.any, nested = cpu->nested.present;
-
-	cpu->guest_wc.any = cpu->host_wc.any = cpu->nested.present = false;
-	mmu_explain(x->vcpu, &x->mmu);
-	cpu->guest_wc.any = guest_wc;
-	cpu->host_wc.any = host_wc;
-	cpu->nested.present = nested;
-}
-
 /* A walk that ended in the guest's fault: what it read is what it cost. */
 static void count_fault(struct explanation *x)
 {
@@ -91,10 +74,7 @@ static int look(struct explanation *x)
 		.gva = GVA(o->gva), .kind = o->access, .warm = o->warm,
 		.refs = &x->log, .steps = &x->fault_log, .walk_end = on_walk_end,
 	};
-	if (o->warm)
-		mmu_explain(x->vcpu, &x->mmu);
-	else
-		look_cold(x);
+	mmu_explain(x->vcpu, &x->mmu);
 	if (x->mmu.status == ACCESS_FAULT)
 		count_fault(x);
 	return 0;

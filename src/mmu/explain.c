@@ -36,22 +36,52 @@ static bool explain_warm_hit(struct vcpu *v, struct mmu_explain *e)
 	return true;
 }
 
+/*
+ * A cold look costs what it costs without any cache, and one part of it must
+ * not leave for the next what that would then find: the walk caches and the
+ * nested TLB are away while it is done.
+ */
+struct caches {
+	bool guest_wc, host_wc, nested;
+};
+
+static struct caches take_caches_away(struct mmu_cpu *cpu)
+{
+	struct caches had = { cpu->guest_wc.any, cpu->host_wc.any, cpu->nested.present };
+
+	cpu->guest_wc.any = cpu->host_wc.any = cpu->nested.present = false;
+	return had;
+}
+
+static void give_caches_back(struct mmu_cpu *cpu, const struct caches *had)
+{
+	cpu->guest_wc.any = had->guest_wc;
+	cpu->host_wc.any = had->host_wc;
+	cpu->nested.present = had->nested;
+}
+
 void mmu_explain(struct vcpu *v, struct mmu_explain *e)
 {
 	struct mmu *mmu = v->mmu;
 	struct vm *vm = mmu->vm;
 	struct xlat x = { .hpa = HPA(INVALID_FRAME) };
 
-	if (!e->warm)
-		flush_vm(mmu);
-	else
+	struct caches had = { 0 };
+
+	if (e->warm) {
 		explain_warm_hit(v, e);
+	} else {
+		flush_vm(mmu);
+		had = take_caches_away(v->cpu);
+	}
 	e->gpa = GPA(INVALID_FRAME);
 	mmu->explain = e;
 	vm->log = e->steps;
 	set_logs(mmu, e->refs);
 	e->status = xlate(v, SEG_PAGED, e->gva.v, e->kind, &x);
 	set_logs(mmu, NULL);
+	if (!e->warm)
+		give_caches_back(v->cpu, &had);
 	vm->log = NULL;
 	mmu->explain = NULL;
 	e->hpa = x.hpa;

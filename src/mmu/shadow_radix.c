@@ -330,6 +330,9 @@ static bool radix_walk(struct vcpu *v, struct mmu_fault *f)
 		if (sp->role.kind == SP_PLACED && !track_table(mmu, s, &t, f->va))
 			f->cacheable = false;
 	}
+	/* Nor may the walk cache keep what nobody watches. */
+	if (!f->cacheable && mmu->cpu->guest_wc.any)
+		wc_inval_range(&mmu->cpu->guest_wc, s->number, f->va, PAGE_SIZE);
 	return true;
 }
 

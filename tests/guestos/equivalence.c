@@ -229,6 +229,39 @@ static void any_tlb_any_backing(void **state)
 	(void)state;
 }
 
+/*
+ * Architectural visibility keeps what is stale until a fence: a kernel that
+ * owes none sees nothing of it. This is what tests the kernel's fences.
+ */
+static void a_kernel_that_fences_needs_no_coherence(void **state)
+{
+	static const char *const schemes[] = { "native", "nested/radix", "nested/inverted" };
+
+	for (uint64_t seed = 1; seed <= 2 * ROUNDS; seed++) {
+		struct rig_config c = config_of(seed, true);
+		struct outcome first, o;
+		struct script s;
+
+		make_work(&s, seed + 500);
+		c.guest.replace = seed % 2 ? REPLACE_CLOCK : REPLACE_FIFO;
+		c.guest.mem_pages = seed % 4 < 2 ? 250 : 3000;
+		first = run_script(&c, &s, NULL);
+		assert_int_equal(first.end, GUEST_DONE);
+		c.visibility = VISIBLE_ARCHITECTURAL;
+		for (unsigned i = 0; i < ARRAY_SIZE(schemes); i++) {
+			c.scheme = schemes[i];
+			o = run_script(&c, &s, NULL);
+			if (!o.possible)
+				continue;
+			assert_int_equal(o.end, GUEST_DONE);
+			if (o.digest != first.digest || o.work_digest != first.work_digest)
+				fail_msg("%s, seed %d: a fence is missing", schemes[i], (int)seed);
+		}
+		script_fini(&s);
+	}
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -237,6 +270,7 @@ int main(void)
 		cmocka_unit_test(programs_cannot_tell_their_kernel),
 		cmocka_unit_test(other_work_has_other_digests),
 		cmocka_unit_test(any_tlb_any_backing),
+		cmocka_unit_test(a_kernel_that_fences_needs_no_coherence),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

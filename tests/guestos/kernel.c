@@ -86,6 +86,43 @@ static void fork_gives_each_its_own_values(void **state)
 	(void)state;
 }
 
+/* A page on the disk has two owners after a fork: what one writes to the disk later must not be the other's. */
+static void fork_shares_pages_on_disk(void **state)
+{
+	struct rig_config c = plain();
+	struct script s;
+	struct rig r;
+	uint64_t parent, child;
+
+	c.guest.data = true;
+	c.guest.mem_pages = 1 + 2 * 4 + 5;
+	script_init(&s);
+	script_switch(&s, 1);
+	for (uint64_t page = 1; page <= 12; page++)
+		script_write(&s, page << PAGE_SHIFT);
+	script_fork(&s, 1, 2);
+	for (uint32_t pid = 2; pid > 0; pid--) {
+		script_switch(&s, pid);
+		script_write(&s, 0x1000);
+		for (uint64_t page = 2; page <= 12; page++)
+			script_read(&s, page << PAGE_SHIFT);
+	}
+	script_read(&s, 0x1000);
+	script_switch(&s, 2);
+	script_read(&s, 0x1000);
+	open_and_run(&r, &c, &s);
+	/* The last two read were not evicted since. */
+	child = look(&r, 2, 0x1000);
+	parent = look(&r, 1, 0x1000);
+	assert_int_not_equal(child, 0);
+	assert_int_not_equal(parent, 0);
+	assert_int_not_equal(child, parent);
+	rig_audit(&r);
+	rig_close(&r);
+	script_fini(&s);
+	(void)state;
+}
+
 static void shared_memory_is_one_before_and_after_fork(void **state)
 {
 	for (int thp = 0; thp < 2; thp++) {
@@ -264,31 +301,43 @@ static void a_root_that_comes_back_finds_nothing_old(void **state)
 	(void)state;
 }
 
-/* More spaces than tags: generations. x86 has 4096 of them, one is not used. */
+/* More spaces than tags: generations. Tags 1 to 3, and seven spaces that take turns. */
 static void tags_run_out_and_start_again(void **state)
 {
-	struct rig_config c = plain();
-	struct script s;
-	struct outcome o;
+	unsigned k = 0;
 
-	c.guest.mem_pages = 4096;
-	script_init(&s);
-	script_switch(&s, 1000000);
-	script_read(&s, 0x1000);
-	for (uint32_t pid = 1; pid <= 5000; pid++) {
-		script_switch(&s, pid);
-		script_read(&s, 0x1000);
-		script_exit(&s, pid);
-		if (pid % 100 == 0) {
-			script_switch(&s, 1000000);
-			script_read(&s, 0x1000);
+	for_each_scheme(name, k) {
+		struct rig_config c = plain();
+		struct trace_error err;
+		struct script s;
+		struct trace *t;
+		struct rig r;
+
+		c.scheme = name;
+		c.guest.data = true;
+		if (!rig_open(&r, &c))
+			continue;
+		r.guest->asid_end = 4;
+		script_init(&s);
+		for (uint32_t i = 0; i < 70; i++) {
+			script_switch(&s, 1 + i % 7);
+			script_write(&s, 0x1000);
+			script_write(&s, 0x5000 + 8 * i);
 		}
+		t = script_trace(&s);
+		guest_add_work(r.guest, t);
+		assert_int_equal(guest_run(r.guest, NULL, &err), GUEST_DONE);
+		assert_int_equal(guest_stats(r.guest)->switches, 70);
+		assert_int_equal(guest_stats(r.guest)->minor, 14);
+		assert_int_equal(r.guest->asid_generation, 1 + 69 / 3);
+		/* Each stored in its own page. */
+		for (uint32_t pid = 1; pid < 7; pid++)
+			assert_int_not_equal(look(&r, pid, 0x1000), look(&r, pid + 1, 0x1000));
+		rig_audit(&r);
+		rig_close(&r);
+		trace_close(t);
+		script_fini(&s);
 	}
-	o = must_run(&c, &s);
-	assert_int_equal(o.stats.minor, 5001);
-	assert_int_equal(o.stats.exits, 5000);
-	assert_int_equal(o.stats.switches, 5051);
-	script_fini(&s);
 	(void)state;
 }
 
@@ -584,10 +633,86 @@ static void what_cannot_be_is_refused(void **state)
 	(void)state;
 }
 
+/* The machine is too small for its guest: said at once, nothing lost, nothing leaked. */
+static void the_machine_may_run_out(void **state)
+{
+	unsigned i = 0, met = 0;
+
+	for_each_scheme(name, i) {
+		struct rig_config c = plain();
+		struct script s;
+
+		c.scheme = name;
+		c.machine_mib = 8;
+		c.guest.mem_pages = 8192;
+		script_init(&s);
+		script_switch(&s, 1);
+		for (uint64_t page = 0; page < 1500; page++)
+			script_write(&s, page << PAGE_SHIFT);
+		script_fork(&s, 1, 2);
+		script_switch(&s, 2);
+		for (uint64_t page = 0; page < 6000; page++)
+			script_write(&s, page << PAGE_SHIFT);
+		/* Native needs all of its guest's memory at the start: it cannot even begin. */
+		if (strcmp(name, "native")) {
+			struct outcome o = run_script(&c, &s, NULL);
+
+			if (o.possible) {
+				assert_int_equal(o.end, GUEST_NOMEM);
+				met++;
+			}
+		}
+		script_fini(&s);
+	}
+	assert_true(met > 0);
+	(void)state;
+}
+
+/* Every allocation of a table in turn finds no frame: room is made, or the guest says so; its records stay right. */
+static void every_table_allocation_may_fail(void **state)
+{
+	struct rig_config c = plain();
+	struct trace_error err;
+	struct script s;
+	uint64_t ended = 0;
+
+	script_init(&s);
+	script_random(&s, &(struct random_work){ .seed = 77, .refs = 400, .base = 0x1ff000, .pages = 700,
+						.processes = 3, .events = true, .segv = true });
+	c.guest.thp = true;
+	for (uint64_t nth = 0;; nth++) {
+		struct trace *t = script_trace(&s);
+		struct faultinj inj;
+		struct rig r;
+		enum guest_end end;
+		bool hit;
+
+		faultinj_init(&inj);
+		assert_true(rig_open(&r, &c));
+		r.guest->ptm.inj = &inj;
+		faultinj_arm(&inj, FAULT_TABLE_ALLOC, nth, nth % 2);
+		guest_add_work(r.guest, t);
+		end = guest_run(r.guest, NULL, &err);
+		hit = inj.site[FAULT_TABLE_ALLOC].failed;
+		assert_true(end == GUEST_DONE || (hit && end == GUEST_OOM));
+		ended += end == GUEST_OOM;
+		faultinj_init(&inj);
+		rig_audit(&r);
+		rig_close(&r);
+		trace_close(t);
+		if (!hit)
+			break;
+	}
+	assert_true(ended > 0);
+	script_fini(&s);
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fork_gives_each_its_own_values),
+		cmocka_unit_test(fork_shares_pages_on_disk),
 		cmocka_unit_test(shared_memory_is_one_before_and_after_fork),
 		cmocka_unit_test(the_last_owner_writes_in_place),
 		cmocka_unit_test(a_forbidden_reference_is_skipped_and_counted),
@@ -606,6 +731,8 @@ int main(void)
 		cmocka_unit_test(slices_do_what_one_run_does),
 		cmocka_unit_test(the_last_process_can_be_looked_at),
 		cmocka_unit_test(what_cannot_be_is_refused),
+		cmocka_unit_test(the_machine_may_run_out),
+		cmocka_unit_test(every_table_allocation_may_fail),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -205,6 +205,46 @@ static void test_peer_walk_cache_of_unwatched_walks(void **state)
 	}
 }
 
+/*
+ * The same where the walk is of a shadow that another address space built:
+ * no fault brings the hypervisor in, the walk alone must be watched.
+ */
+static void test_peer_walk_cache_of_unwatched_shadow_walks(void **state)
+{
+	static const char *const schemes[] = { "shadow", "shadow+lazy" };
+	const uint64_t far = va + (UINT64_C(1) << 30), beside = va + (UINT64_C(1) << 21);
+
+	for (unsigned i = 0; i < ARRAY_SIZE(schemes); i++) {
+		struct rig_config c = { .scheme = schemes[i], .preset = "generic" };
+		struct rig r;
+		struct rig_space a, b;
+
+		rig_open(&r, &c);
+		struct rig_vm *g = &r.g[0];
+
+		rig_space_init(&a, g);
+		rig_space_init(&b, g);
+		rig_map(&a, va, 1000, 0, RIG_RIGHTS);
+		rig_map(&a, beside, 2000, 0, RIG_RIGHTS);
+		rig_map(&a, far, 3000, 0, RIG_RIGHTS);
+		/* b shares all below the root. */
+		rig_set_pte(&b, va, 3, rig_pte(&a, va, 3));
+		rig_enter(&a);
+		rig_leads_to(g, va, ACC_READ, 1000);
+		rig_leads_to(g, beside, ACC_READ, 2000);
+		rig_leads_to(g, far, ACC_READ, 3000);
+		rig_enter(&b);
+		rig_leads_to(g, far, ACC_READ, 3000);
+		faultinj_arm(&r.inj, FAULT_META_ALLOC, 0, true);
+		rig_leads_to(g, va, ACC_READ, 1000);
+		assert_true(r.inj.site[FAULT_META_ALLOC].failed > 0);
+		faultinj_init(&r.inj);
+		rig_set_pte(&a, va, 1, rig_pte(&a, beside, 1));
+		rig_leads_to(g, va, ACC_READ, 2000);
+		rig_close(&r);
+	}
+}
+
 /* ---- double-counted misses ---- */
 
 /* One miss a page, though the same reference walked again after each fault that was handled on its way. */
@@ -302,7 +342,8 @@ static void test_peer_pieces_of_a_superpage(void **state)
 		for (unsigned huge = 0; huge < 2; huge++)
 			for (unsigned fence = 0; fence < 2; fence++) {
 				struct rig_config c = {
-					.scheme = rig_scheme_at(i), .preset = "generic", .host_thp = huge, .guest_pages = 8192,
+					.scheme = rig_scheme_at(i), .preset = "generic", .ram = 128 << 20,
+					.host_thp = huge, .guest_pages = 8192,
 				};
 				struct rig r;
 				struct rig_space s;
@@ -541,6 +582,7 @@ int main(void)
 		cmocka_unit_test(test_peer_walk_cache_sees_a_changed_pointer),
 		cmocka_unit_test(test_peer_walk_cache_of_freed_tables),
 		cmocka_unit_test(test_peer_walk_cache_of_unwatched_walks),
+		cmocka_unit_test(test_peer_walk_cache_of_unwatched_shadow_walks),
 		cmocka_unit_test(test_peer_misses_are_counted_once),
 		cmocka_unit_test(test_peer_faulting_references_are_not_done),
 		cmocka_unit_test(test_peer_pieces_of_a_superpage),
