@@ -196,7 +196,7 @@ struct proc {
 };
 
 /* Who a source's events speak of; pid 0 and none yet: the current one. */
-struct proc *proc_find(struct guest *g, struct source *src, uint32_t pid);
+struct proc *proc_find(struct source *src, uint32_t pid);
 struct proc *proc_get(struct guest *g, struct source *src, uint32_t pid);
 void proc_exit(struct guest *g, struct proc *p);
 int proc_event(struct guest *g, struct source *src, const struct trace_event *ev);

@@ -42,11 +42,10 @@ static void pid_remove(struct source *s, uint32_t pid)
 	memmove(&s->pids[i], &s->pids[i + 1], (s->npids - i) * sizeof(*s->pids));
 }
 
-struct proc *proc_find(struct guest *g, struct source *src, uint32_t pid)
+struct proc *proc_find(struct source *src, uint32_t pid)
 {
 	uint32_t i = pid_index(src, pid);
 
-	(void)g;
 	return i < src->npids && src->pids[i].pid == pid ? src->pids[i].proc : NULL;
 }
 
@@ -84,7 +83,7 @@ struct proc *proc_get(struct guest *g, struct source *src, uint32_t pid)
 		return src->current;
 	/* Who has not been named yet is 1. */
 	pid = pid ? pid : 1;
-	p = proc_find(g, src, pid);
+	p = proc_find(src, pid);
 	return p ? p : proc_create(g, src, pid, mm_create(g, src));
 }
 
@@ -106,7 +105,7 @@ void proc_exit(struct guest *g, struct proc *p)
 
 static int become_child(struct guest *g, struct source *src, const struct trace_event *ev, struct mm *mm)
 {
-	struct proc *old = proc_find(g, src, ev->child);
+	struct proc *old = proc_find(src, ev->child);
 
 	/* A child that already ran (its first block came before its birth) goes on with what it is given. */
 	if (old) {
@@ -166,7 +165,7 @@ int proc_event(struct guest *g, struct source *src, const struct trace_event *ev
 	case EV_EXEC:
 		return event_exec(g, src, ev);
 	case EV_EXIT:
-		p = ev->pid == 0 && src->current ? src->current : proc_find(g, src, ev->pid);
+		p = ev->pid == 0 && src->current ? src->current : proc_find(src, ev->pid);
 		if (p)
 			proc_exit(g, p);
 		return 0;

@@ -174,6 +174,7 @@ enum guest_end guest_run_slice(struct guest *g, uint64_t n, const struct guest_h
 			run_refs(g, &it);
 		} else if (kind == FEED_EVENT) {
 			fail(g, proc_event(g, it.src, it.event));
+			fence_pay(g);
 			feed_advance(&g->feed, &it, 0);
 		} else {
 			*finished = true;

@@ -137,8 +137,14 @@ static NOINLINE enum access_status xlate_miss(struct vcpu *v, enum segment seg, 
 					      struct xlat *x)
 {
 	if (seg == SEG_PAGED && !v->space) {
-		vm_crash(v->mmu->vm, "the guest used an address space before it set one");
-		return ACCESS_CRASH;
+		if (!v->paging.org) {
+			vm_crash(v->mmu->vm, "the guest used an address space before it set one");
+			return ACCESS_CRASH;
+		}
+		/* A change of scheme found no memory for it. */
+		vcpu_reload(v);
+		if (!v->space)
+			return ACCESS_NOMEM;
 	}
 	return walk_until_done(v, seg, va, kind, x);
 }

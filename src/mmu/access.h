@@ -20,11 +20,11 @@ enum access_status xlate_found(struct vcpu *v, uint64_t va, enum acc_kind kind, 
 enum access_status store_piece(struct vcpu *v, enum segment seg, const struct xlat *x, const void *in, unsigned n);
 
 /* ---- ahead.c ---- */
-enum { AHEAD_TABLE = 10, AHEAD_DATA = 5 };
-/* Asks the host for the line of the leaf guest entry of gva. */
-void ahead_table(const struct vcpu *v, uint64_t gva);
-/* And for what it leads to. */
-void ahead_data(const struct vcpu *v, uint64_t gva);
+enum { AHEAD_TABLE = 10, AHEAD_DATA = 5, AHEAD_RING = 16 };
+/* Asks the host for the line of the leaf guest entry of gva, and says where that is (NULL: nowhere). */
+const uint8_t *ahead_table(const struct vcpu *v, uint64_t gva);
+/* And for what the entry there leads to. */
+void ahead_data(const struct vcpu *v, const uint8_t *entry);
 
 /* A walk under mmu_explain() succeeded. */
 void explain_found(struct vcpu *v, const struct mmu_fault *f);

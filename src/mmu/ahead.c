@@ -85,22 +85,19 @@ static void fetch_p2m(const struct mmu *mmu, uint64_t gpa)
 	}
 }
 
-void ahead_table(const struct vcpu *v, uint64_t gva)
+const uint8_t *ahead_table(const struct vcpu *v, uint64_t gva)
 {
 	const uint8_t *p = guest_leaf(v, gva);
 
 	if (p)
 		__builtin_prefetch(p);
+	return p;
 }
 
-void ahead_data(const struct vcpu *v, uint64_t gva)
+void ahead_data(const struct vcpu *v, const uint8_t *entry)
 {
 	const struct gpt_format *f = v->paging.params.fmt;
-	const uint8_t *p = guest_leaf(v, gva);
-
-	if (!p)
-		return;
-	uint64_t pte = read_entry(p, f->entry_size);
+	uint64_t pte = read_entry(entry, f->entry_size);
 	gfn_t gfn = GFN(entry_frame(f, pte));
 
 	if (!(pte & f->valid))

@@ -125,6 +125,7 @@ struct mode_ops {
 const struct mode_ops *mode_find(const char *name, size_t len);
 
 struct track_page;
+struct track_recent;
 struct shadow;
 
 struct mmu {
@@ -150,6 +151,8 @@ struct mmu {
 
 	struct track_page **track;  /* hash table by gfn */
 	uint64_t track_buckets, track_pages;
+	struct track_recent *track_recent; /* uses noted of late */
+	bool track_recent_used;
 	uint64_t metadata_bytes;
 
 	struct pt own_p2m;          /* nested */
@@ -252,7 +255,15 @@ int track_audit(struct mmu *mmu, const char **why);
 
 /* A store to a tracked frame changed memory: everything cached from it follows. */
 void mmu_table_written(struct mmu *mmu, gpa_t gpa, uint64_t len, const void *old, bool emulated);
+/* Enters the space of v->paging again; v->space stays NULL if there is no memory for it. */
 void vcpu_reload(struct vcpu *v);
+/* No space any more, and a tag that no TLB entry has: the gpa space is the nested TLB's alone. */
+static inline void vcpu_leave_space(struct vcpu *v)
+{
+	v->space = NULL;
+	v->tag_space = v->mmu->gpa_space;
+	v->tag_gspace = 0;
+}
 
 /* ---- mmu.c ---- */
 

@@ -198,22 +198,26 @@ int vcpu_init(struct vcpu *v, struct mmu *mmu)
 	v->cpu = mmu->cpu;
 	v->user = true;
 	mmu->vcpu = v;
+	vcpu_leave_space(v);
 	return 0;
 }
 
-static int enter_space(struct vcpu *v)
+/* On failure the vCPU is where it was. */
+static int enter_space(struct vcpu *v, const struct guest_paging *p)
 {
-	v->space = space_get(v->mmu, &v->paging);
-	if (!v->space)
+	struct space *s = space_get(v->mmu, p);
+
+	if (!s)
 		return -ENOMEM;
-	v->tag_space = v->space->number;
+	v->space = s;
+	v->tag_space = s->number;
 	v->tag_gspace = v->mmu->gspace;
 	return 0;
 }
 
 void vcpu_reload(struct vcpu *v)
 {
-	if (v->paging.org && !enter_space(v) && v->mmu->ops->set_root)
+	if (v->paging.org && !enter_space(v, &v->paging) && v->mmu->ops->set_root)
 		v->mmu->ops->set_root(v, NULL);
 }
 
@@ -226,15 +230,16 @@ static void flush_non_global(struct mmu *mmu)
 int vcpu_set_paging(struct vcpu *v, const struct guest_paging *p, enum root_flush flush)
 {
 	struct space *old = v->space;
+	struct guest_paging now = *p;
 
-	v->paging = *p;
 	/* Low bits of the register are no part of the table's address (CR3's PCD and PWT). */
 	if (p->org->hierarchical)
-		v->paging.root = align_down(p->root, gpt_table_bytes(p->params.fmt, p->params.fmt->levels - 1u, false));
-	int err = enter_space(v);
+		now.root = align_down(p->root, gpt_table_bytes(p->params.fmt, p->params.fmt->levels - 1u, false));
+	int err = enter_space(v, &now);
 
 	if (err)
 		return err;
+	v->paging = now;
 	v->mmu->vm->stats.root_switches++;
 	if (flush == ROOT_FLUSH)
 		flush_non_global(v->mmu);

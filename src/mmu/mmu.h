@@ -146,6 +146,7 @@ struct vcpu {
 int vcpu_init(struct vcpu *v, struct mmu *mmu);
 /* Loads the root: another address space. flush: the guest's CPU has no tags, all but globals goes. */
 enum root_flush { ROOT_KEEP, ROOT_FLUSH };
+/* 0, or -ENOMEM: nothing changed. */
 int vcpu_set_paging(struct vcpu *v, const struct guest_paging *p, enum root_flush flush);
 
 enum fence_scope {

@@ -13,6 +13,11 @@ struct run {
 	struct vcpu *v;
 	uint64_t need[4]; /* flags an entry must have, by kind; [3]: impossible */
 	uint64_t tag_space; /* in place */
+	/* Entries asked for: [i % AHEAD_RING] for refs[i]. */
+	struct {
+		ref_t ref;
+		const uint8_t *entry;
+	} ahead[AHEAD_RING];
 };
 
 enum { NEED_IMPOSSIBLE = TLB_FLAGS & ~(TLB_R | TLB_W | TLB_X | TLB_U | TLB_G | TLB_SLOW_W) };
@@ -31,6 +36,7 @@ static void run_init(struct run *r, struct vcpu *v)
 	r->need[ACC_EXEC] = TLB_X | user;
 	r->need[REF_EVENT] = NEED_IMPOSSIBLE;
 	r->tag_space = (uint64_t)v->tag_space << 48;
+	memset(r->ahead, 0, sizeof(r->ahead));
 }
 
 /* What a store writes: derived from its place in the work, so that every scheme stores the same. */
@@ -74,12 +80,16 @@ static enum access_status move_bytes(struct vcpu *v, ref_t ref, uint64_t positio
 }
 
 /* References that follow one that missed: their walks' lines are asked for while this one's are under way. */
-static void look_ahead(const struct run *r, const ref_t *refs, size_t left)
+static void look_ahead(struct run *r, const ref_t *refs, size_t left)
 {
-	if (left > AHEAD_TABLE && !ref_is_event(refs[AHEAD_TABLE]))
-		ahead_table(r->v, ref_gva(refs[AHEAD_TABLE]));
-	if (left > AHEAD_DATA && !ref_is_event(refs[AHEAD_DATA]))
-		ahead_data(r->v, ref_gva(refs[AHEAD_DATA]));
+	size_t far = left - AHEAD_TABLE, near = left - AHEAD_DATA;
+
+	if (left > AHEAD_TABLE && !ref_is_event(refs[AHEAD_TABLE])) {
+		r->ahead[far % AHEAD_RING].ref = refs[AHEAD_TABLE];
+		r->ahead[far % AHEAD_RING].entry = ahead_table(r->v, ref_gva(refs[AHEAD_TABLE]));
+	}
+	if (left > AHEAD_DATA && r->ahead[near % AHEAD_RING].ref == refs[AHEAD_DATA] && r->ahead[near % AHEAD_RING].entry)
+		ahead_data(r->v, r->ahead[near % AHEAD_RING].entry);
 }
 
 /* A reference whose page the first look did not find with the right it needs; hot: what it found. */

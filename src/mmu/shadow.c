@@ -192,7 +192,7 @@ static bool may_unsync(struct mmu *mmu, gfn_t gfn)
 	return true;
 }
 
-/* A store to a protected table: let it out of step, drop a flooded one, or emulate. */
+/* A store to a protected table: let it out of step, or emulate; a flooded one is dropped. */
 static int table_write(struct mmu *mmu, gfn_t gfn)
 {
 	struct vm_stats *st = &mmu->vm->stats;
@@ -208,8 +208,8 @@ static int table_write(struct mmu *mmu, gfn_t gfn)
 	}
 	for_each_sp_of(mmu->shadow, gfn.v, sp)
 		sp->writes++;
-	if (sp_flood(mmu, gfn) && !(gfn_flags(gfn_get(mmu->vm, gfn)) & GFN_WPROT))
-		return MMU_FIXED;
+	/* This store is done here even so: entering it could protect the table anew (one that maps itself). */
+	sp_flood(mmu, gfn);
 	return MMU_EMULATE;
 }
 

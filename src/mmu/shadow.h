@@ -126,8 +126,8 @@ void sp_used(struct shadow_page *sp);
 /* Makes a lazy page writable, and in step again. */
 void sp_unsync(struct shadow_page *sp);
 void sp_sync(struct shadow_page *sp);
-/* Trapped stores to a gfn without use of its pages: true if that made them go. */
-bool sp_flood(struct mmu *mmu, gfn_t gfn);
+/* After a trapped store: pages of a gfn that was written time and again without being used go. */
+void sp_flood(struct mmu *mmu, gfn_t gfn);
 static inline void sp_flush(struct mmu *mmu)
 {
 	mmu->vm->stats.tlb_flush++;

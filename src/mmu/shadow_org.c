@@ -135,8 +135,14 @@ static bool org_walk(struct vcpu *v, struct mmu_fault *f)
 	return true;
 }
 
-/* One page a guest table read, so that its frame is protected and its stretch can be zapped. */
-static int note_tables(struct mmu *mmu, const struct shadow_fill *fill)
+/*
+ * One page a guest table read, so that its frame is protected and its stretch
+ * can be zapped. Busy until the entry is in: a small budget must not recycle
+ * one for the sake of another. (Tables without positions are watched line by
+ * line: track.c.)
+ */
+static int note_tables(struct mmu *mmu, const struct shadow_fill *fill, struct shadow_page *noted[WALK_TABLES_MAX],
+		       unsigned *n)
 {
 	const struct walk *w = fill->walk;
 
@@ -148,29 +154,29 @@ static int note_tables(struct mmu *mmu, const struct shadow_fill *fill)
 			.guest_level = t->level,
 			.rights = t->rights,
 			.space = fill->space->number,
-			.base = t->positional ? align_down(fill->va, guest_span(mmu, t->level)) : 0,
+			.base = align_down(fill->va, guest_span(mmu, t->level)),
 		};
-		uint64_t gfn = t->addr >> PAGE_SHIFT;
 
 		if (!t->positional)
-			role.kind = SP_UNPLACED;
-		if (!t->positional)
-			continue; /* shadow.c protects the lines' frames */
-		if (!sp_get(mmu, gfn, &role, t->addr))
+			continue;
+		struct shadow_page *sp = sp_get(mmu, t->addr >> PAGE_SHIFT, &role, t->addr);
+
+		if (!sp)
 			return -ENOMEM;
+		if (!sp->busy)
+			noted[(*n)++] = sp;
+		sp->busy = true;
 	}
 	return 0;
 }
 
-static int org_enter(struct mmu *mmu, const struct shadow_fill *fill)
+/* The entry itself; what it was read from is noted. */
+static int enter_leaf(struct mmu *mmu, const struct shadow_fill *fill)
 {
 	struct pt *pt = table(mmu);
 	struct shadow_fill now = *fill;
-	int err = note_tables(mmu, fill);
+	int err = gfn_peek(mmu->vm, fill->gfn, &now.map);
 
-	if (err)
-		return err;
-	err = gfn_peek(mmu->vm, fill->gfn, &now.map);
 	if (err)
 		return err;
 	unsigned order = MIN(now.guest_order, now.map.order);
@@ -191,6 +197,19 @@ static int org_enter(struct mmu *mmu, const struct shadow_fill *fill)
 		return err;
 	name_leaf(mmu, &e, true);
 	return 0;
+}
+
+static int org_enter(struct mmu *mmu, const struct shadow_fill *fill)
+{
+	struct shadow_page *noted[WALK_TABLES_MAX];
+	unsigned n = 0;
+	int err = note_tables(mmu, fill, noted, &n);
+
+	if (!err)
+		err = enter_leaf(mmu, fill);
+	while (n)
+		noted[--n]->busy = false;
+	return err;
 }
 
 static void org_drop_bytes(struct shadow_page *sp, uint64_t first, uint64_t last, enum drop_how how)

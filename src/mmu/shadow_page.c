@@ -224,7 +224,7 @@ void sp_sync(struct shadow_page *sp)
 	mmu->vm->stats.mmu_resync_entries += mmu->shadow->be->resync_page(sp);
 }
 
-bool sp_flood(struct mmu *mmu, gfn_t gfn)
+void sp_flood(struct mmu *mmu, gfn_t gfn)
 {
 	struct shadow *sh = mmu->shadow;
 	bool any = false;
@@ -243,7 +243,6 @@ bool sp_flood(struct mmu *mmu, gfn_t gfn)
 		mmu->vm->stats.mmu_flooded++;
 		sp_flush(mmu);
 	}
-	return any;
 }
 
 void shadow_count_leaf(struct mmu *mmu, unsigned order, int by)

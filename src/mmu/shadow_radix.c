@@ -259,7 +259,7 @@ static struct shadow_page *root_for(struct mmu *mmu, const struct shadow_fill *f
 static int radix_enter(struct mmu *mmu, const struct shadow_fill *fill)
 {
 	const struct gpt_format *fmt = mmu->shadow->fmt;
-	unsigned target = target_level(fmt, MIN(fill->guest_order, fill->map.order));
+	struct shadow_fill now = *fill;
 	struct shadow_page *path[GPT_LEVELS_MAX];
 	unsigned n = 0;
 	int err = 0;
@@ -268,7 +268,9 @@ static int radix_enter(struct mmu *mmu, const struct shadow_fill *fill)
 	while (sp) {
 		sp->busy = true;
 		path[n++] = sp;
-		if (sp->role.level == target)
+		/* Making pages may write-protect the very frame to be mapped, or one of its block; recycling undo it. */
+		err = gfn_peek(mmu->vm, fill->gfn, &now.map);
+		if (err || sp->role.level <= target_level(fmt, MIN(now.guest_order, now.map.order)))
 			break;
 		struct shadow_page *child = page_for(mmu, fill, sp->role.level - 1u);
 
@@ -276,16 +278,8 @@ static int radix_enter(struct mmu *mmu, const struct shadow_fill *fill)
 			err = link_child(sp, gpt_index(fmt, sp->role.level, fill->va, false), child);
 		sp = err ? NULL : child;
 	}
-	if (sp) {
-		/* Making pages may have write-protected the very frame to be mapped. */
-		struct shadow_fill now = *fill;
-
-		err = gfn_peek(mmu->vm, fill->gfn, &now.map);
-		if (!err)
-			err = set_leaf(sp, &now);
-	} else if (!err) {
-		err = -ENOMEM;
-	}
+	if (!err)
+		err = sp ? set_leaf(sp, &now) : -ENOMEM;
 	while (n)
 		path[--n]->busy = false;
 	return err;

@@ -154,7 +154,7 @@ struct space *space_by_number(struct mmu *mmu, uint32_t number)
 void spaces_drop_all(struct mmu *mmu)
 {
 	if (mmu->vcpu)
-		mmu->vcpu->space = NULL;
+		vcpu_leave_space(mmu->vcpu);
 	list_for_each_safe(l, &mmu->spaces)
 		space_drop(mmu, list_entry(l, struct space, lru));
 }

@@ -42,11 +42,40 @@ struct track_page {
 
 enum { TRACK_BUCKETS_FIRST = 512, TRACK_DROP_SINGLY = 8 };
 
+/*
+ * Uses noted of late, by table: nearly every walk comes by one of them. Only
+ * a use that stands in its page's list is here; when any goes, all go.
+ */
+struct track_recent {
+	uint64_t table, va_base; /* bits 2..0 of va_base: level; 0 is never a level-7 table */
+	uint32_t space;
+	uint32_t valid;
+};
+enum { TRACK_RECENT = 1024 };
+static_assert(sizeof(struct track_recent) * TRACK_RECENT <= 32768, "stays in a first-level cache, mostly");
+
+static struct track_recent *recent_slot(struct mmu *mmu, uint64_t table)
+{
+	return &mmu->track_recent[(table >> PAGE_SHIFT) & (TRACK_RECENT - 1)];
+}
+
+static void recent_forget(struct mmu *mmu)
+{
+	if (mmu->track_recent_used)
+		memset(mmu->track_recent, 0, TRACK_RECENT * sizeof(*mmu->track_recent));
+	mmu->track_recent_used = false;
+}
+
 int track_init(struct mmu *mmu)
 {
 	mmu->track_buckets = TRACK_BUCKETS_FIRST;
 	mmu->track = kmem_alloc(mmu->vm->hv->m, mmu->track_buckets * sizeof(*mmu->track));
-	return mmu->track ? 0 : -ENOMEM;
+	mmu->track_recent = kmem_alloc(mmu->vm->hv->m, TRACK_RECENT * sizeof(*mmu->track_recent));
+	if (!mmu->track || !mmu->track_recent) {
+		track_fini(mmu);
+		return -ENOMEM;
+	}
+	return 0;
 }
 
 static struct track_page **bucket(struct mmu *mmu, gfn_t gfn)
@@ -89,7 +118,9 @@ static void flag_frame(struct mmu *mmu, gfn_t gfn, bool on)
 	struct frame *f = machine_frame(mmu->vm->hv->m, gfn_mfn(st));
 
 	if (!on) {
-		f->flags &= (uint16_t)~FRAME_TRACKED;
+		/* Another owner of a shared frame may be tracked for itself. */
+		if (f->refs == 1)
+			f->flags &= (uint16_t)~FRAME_TRACKED;
 		return;
 	}
 	f->flags |= FRAME_TRACKED;
@@ -146,6 +177,7 @@ static void use_free(struct mmu *mmu, struct track_use **link)
 {
 	struct track_use *u = *link;
 
+	recent_forget(mmu);
 	*link = u->next;
 	mmu->metadata_bytes -= sizeof(*u);
 	kmem_free(mmu->vm->hv->m, u, sizeof(*u));
@@ -194,17 +226,28 @@ static uint64_t table_span(const struct gpt_format *fmt, unsigned level)
 bool track_table(struct mmu *mmu, const struct space *s, const struct walk_table *t, uint64_t va)
 {
 	const struct gpt_format *fmt = s->p.params.fmt;
-	uint64_t entry = t->addr + gpt_index(fmt, t->level, va, false) * fmt->entry_size;
 	uint64_t base = align_down(va, table_span(fmt, t->level));
+	struct track_recent *recent = recent_slot(mmu, t->addr);
+
+	/* Tables of several frames are noted frame by frame, and not here. */
+	if (likely(recent->table == t->addr && recent->va_base == (base | t->level) && recent->valid &&
+		   recent->space == s->number))
+		return true;
+	uint64_t entry = t->addr + gpt_index(fmt, t->level, va, false) * fmt->entry_size;
 	struct track_page *p = get(mmu, GFN(entry >> PAGE_SHIFT));
 
 	if (!p)
 		return false;
+	if ((uint64_t)fmt->entry_size << fmt->level[t->level].bits <= PAGE_SIZE) {
+		*recent = (struct track_recent){ t->addr, base | t->level, s->number, 1 };
+		mmu->track_recent_used = true;
+	}
 	for (struct track_use *u = p->uses; u; u = u->next)
 		if (u->va_base == base && u->space == s->number && u->level == t->level && u->table == t->addr)
 			return true;
 	struct track_use *u = kmem_alloc(mmu->vm->hv->m, sizeof(*u));
 	if (!u) {
+		recent_forget(mmu);
 		put_if_empty(mmu, p);
 		return false;
 	}
@@ -436,11 +479,18 @@ void track_drop_space(struct mmu *mmu, uint32_t space)
 
 void track_fini(struct mmu *mmu)
 {
-	for (uint64_t i = 0; i < mmu->track_buckets; i++)
-		while (mmu->track[i])
-			page_forget(mmu, mmu->track[i]);
-	kmem_free(mmu->vm->hv->m, mmu->track, mmu->track_buckets * sizeof(*mmu->track));
+	struct machine *m = mmu->vm->hv->m;
+
+	if (mmu->track_recent) {
+		for (uint64_t i = 0; mmu->track && i < mmu->track_buckets; i++)
+			while (mmu->track[i])
+				page_forget(mmu, mmu->track[i]);
+		kmem_free(m, mmu->track_recent, TRACK_RECENT * sizeof(*mmu->track_recent));
+	}
+	if (mmu->track)
+		kmem_free(m, mmu->track, mmu->track_buckets * sizeof(*mmu->track));
 	mmu->track = NULL;
+	mmu->track_recent = NULL;
 }
 
 int track_audit(struct mmu *mmu, const char **why)

@@ -104,9 +104,18 @@ int vm_pin(struct vm *vm, gfn_t gfn, bool write, mfn_t *mfn)
 
 	if (err)
 		return err;
+	unsigned flags = gfn_flags(gfn_get(vm, gfn));
+
 	/* A frame is pinned once; a second device must wait. */
-	if (gfn_flags(gfn_get(vm, gfn)) & GFN_PIN)
+	if (flags & GFN_PIN)
 		return -EBUSY;
+	/* The guest's next store would break away and leave the device, a reader too, with the old frame. */
+	if (flags & GFN_COW) {
+		err = gfn_update(vm, gfn, 1, &(struct gfn_change){ .op = GFN_OP_UNCOW });
+		if (err)
+			return err;
+		map.mfn = gfn_mfn(gfn_get(vm, gfn));
+	}
 	set_flag(vm, memslot_find(vm, gfn), gfn, GFN_PIN, true);
 	*mfn = map.mfn;
 	return 0;

@@ -211,6 +211,37 @@ static void protect_owners(struct funnel *f, struct frame *frame)
 	}
 }
 
+/* A device writes to a pinned frame without asking: nobody may join it. */
+static bool has_pinned_owner(struct funnel *f, const struct frame *frame)
+{
+	struct rmap_iter it;
+
+	for_each_rmap(frame->owners, it) {
+		struct vm *vm = f->vm->hv->vm[rmap_owner_vmid(it.name)];
+
+		if (gfn_flags(gfn_get(vm, rmap_owner_gfn(it.name))) & GFN_PIN)
+			return true;
+	}
+	return false;
+}
+
+/* Nobody joined: an owner that is alone may write again. */
+static void release_sole_owner(struct funnel *f, const struct frame *frame)
+{
+	struct rmap_iter it;
+
+	if (frame->refs != 1 || !rmap_first(frame->owners, &it))
+		return;
+	struct vm *vm = f->vm->hv->vm[rmap_owner_vmid(it.name)];
+	gfn_t gfn = rmap_owner_gfn(it.name);
+	struct memslot *s = memslot_find(vm, gfn);
+	struct gfn_state st = slot_state(s, gfn);
+
+	vm->mmu_seq++;
+	slot_set(vm, s, gfn, (struct gfn_state){ gfn_state_make(GFN_BACKED, gfn_mfn(st).v,
+							 gfn_flags(st) & ~(unsigned)GFN_COW) });
+}
+
 static int do_share(struct funnel *f)
 {
 	struct machine *m = f->vm->hv->m;
@@ -223,7 +254,7 @@ static int do_share(struct funnel *f)
 
 	if (target->type != FRAME_GUEST || !target->refs)
 		return -EFAULT;
-	if (is_pinned(f) || (gfn_flags(s) & GFN_WPROT))
+	if (is_pinned(f) || (gfn_flags(s) & GFN_WPROT) || has_pinned_owner(f, target))
 		return -EBUSY;
 	int err = rmap_reserve(m, 2);
 	if (err)
@@ -231,8 +262,10 @@ static int do_share(struct funnel *f)
 	zap(f, f->gfn, 1, 0);
 	protect_owners(f, target);
 	/* Only now can nobody write to either: compare. */
-	if (memcmp(machine_ptr(m, mfn_to_hpa(own)), machine_ptr(m, mfn_to_hpa(other)), PAGE_SIZE))
+	if (memcmp(machine_ptr(m, mfn_to_hpa(own)), machine_ptr(m, mfn_to_hpa(other)), PAGE_SIZE)) {
+		release_sole_owner(f, target);
 		return -EEXIST;
+	}
 	frame_own(f->vm, f->gfn, other);
 	set_at(f, 0, GFN_BACKED, other.v, gfn_flags(s) | GFN_COW);
 	frame_disown(f->vm, f->gfn, own);

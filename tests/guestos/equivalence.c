@@ -248,6 +248,7 @@ static void a_kernel_that_fences_needs_no_coherence(void **state)
 		first = run_script(&c, &s, NULL);
 		assert_int_equal(first.end, GUEST_DONE);
 		c.visibility = VISIBLE_ARCHITECTURAL;
+		c.asids_max = seed % 2 ? 0 : 2;
 		for (unsigned i = 0; i < ARRAY_SIZE(schemes); i++) {
 			c.scheme = schemes[i];
 			o = run_script(&c, &s, NULL);

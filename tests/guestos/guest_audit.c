@@ -85,3 +85,8 @@ int guest_audit(struct guest *g, const char **why)
 		return complain(why, "frames count owners that are not there");
 	return 0;
 }
+
+void guest_limit_asids(struct guest *g, uint32_t n)
+{
+	g->asid_end = MIN(g->asid_end, n + 1);
+}

@@ -93,6 +93,8 @@ bool rig_open(struct rig *r, const struct rig_config *c)
 	if (err == -EINVAL)
 		return refuse(r, why);
 	assert_int_equal(err, 0);
+	if (c->asids_max)
+		guest_limit_asids(r->guest, c->asids_max);
 	return true;
 }
 
@@ -171,4 +173,38 @@ struct outcome run_scripts(const struct rig_config *c, const struct script *cons
 struct outcome run_script(const struct rig_config *c, const struct script *s, const struct guest_hooks *hooks)
 {
 	return run_scripts(c, &s, 1, hooks);
+}
+
+struct rig_config rig_plain(void)
+{
+	return (struct rig_config){ .scheme = "native", .guest = { .asids = true } };
+}
+
+struct outcome must_run(const struct rig_config *c, const struct script *s)
+{
+	struct outcome o = run_script(c, s, NULL);
+
+	assert_true(o.possible);
+	assert_int_equal(o.end, GUEST_DONE);
+	return o;
+}
+
+void open_and_run(struct rig *r, const struct rig_config *c, const struct script *s)
+{
+	struct trace_error err;
+	struct trace *t = script_trace(s);
+
+	assert_true(rig_open(r, c));
+	assert_int_equal(guest_add_work(r->guest, t), 0);
+	assert_int_equal(guest_run(r->guest, NULL, &err), GUEST_DONE);
+	trace_close(t);
+}
+
+uint64_t look(struct rig *r, uint32_t pid, uint64_t gva)
+{
+	uint64_t v;
+
+	assert_int_equal(guest_enter(r->guest, pid), 0);
+	assert_int_equal(vcpu_load(&r->vcpu, SEG_PAGED, gva, 8, &v), ACCESS_OK);
+	return v;
 }

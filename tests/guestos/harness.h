@@ -67,6 +67,7 @@ struct rig_config {
 	uint64_t machine_mib;             /* 0: what the guest needs */
 	bool host_thp, p2m_eager;
 	enum mmu_visibility visibility;
+	uint32_t asids_max;               /* tags in use; 0: all that the format has */
 	struct guest_config guest;        /* fmt, org, org_flags are filled in; mem_pages 0: 16 MiB */
 };
 
@@ -105,10 +106,20 @@ struct outcome run_scripts(const struct rig_config *c, const struct script *cons
 			   const struct guest_hooks *hooks);
 
 
+/* Native, tags on, 16 MiB, all else as it comes. */
+struct rig_config rig_plain(void);
+/* run_script that must be possible and end well. */
+struct outcome must_run(const struct rig_config *c, const struct script *s);
+/* The same with the rig left open, so that memory can be looked at; the caller closes it. */
+void open_and_run(struct rig *r, const struct rig_config *c, const struct script *s);
+/* The word at gva of the trace's process pid, which must be mapped. */
+uint64_t look(struct rig *r, uint32_t pid, uint64_t gva);
+
 /* i is the caller's counter. */
 #define for_each_scheme(name, i) for (const char *name; (name = scheme_name_at(i)) != NULL; (i)++)
 
-/* Inside the kernel, for audits (guest_audit.c of the tests). */
+/* Inside the kernel (guest_audit.c of the tests). */
+void guest_limit_asids(struct guest *g, uint32_t n);
 int guest_audit(struct guest *g, const char **why);
 
 #endif

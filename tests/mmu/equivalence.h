@@ -83,6 +83,11 @@ struct sequence {
 	uint64_t seed;
 	const struct eq_format *f;
 	uint32_t ctl;
+	/*
+	 * Entries may be global. A guest whose spaces disagree about a global
+	 * page must flush it: then each change of root is followed by a fence of all.
+	 */
+	bool global;
 	unsigned n;
 	struct eq_op op[EQ_OPS_MAX];
 };

@@ -116,6 +116,7 @@ static uint64_t x86_pte(struct maker *m, uint64_t frame, bool leaf)
 	pte |= percent(m, 90) ? 4 : 0;
 	pte |= percent(m, 50) ? 0x20 : 0;
 	pte |= percent(m, 40) ? 0x40 : 0;
+	pte |= m->s->global && percent(m, 20) ? 0x100 : 0;
 	if (leaf && percent(m, 15))
 		pte |= f->has_nx ? BIT(63) : 0;
 	if (percent(m, 2))
@@ -133,6 +134,7 @@ static uint64_t riscv_pte(struct maker *m, uint64_t frame, bool leaf)
 	pte |= kinds[below(m, ARRAY_SIZE(kinds))];
 	pte |= percent(m, 75) ? 0x10 : 0;
 	pte |= percent(m, 50) ? 0x40 : 0;
+	pte |= m->s->global && percent(m, 20) ? 0x20 : 0;
 	return pte | (percent(m, 40) ? 0x80 : 0);
 }
 
@@ -171,8 +173,13 @@ static uint64_t any_pte(struct maker *m, unsigned level)
 	return make_pte(m, table_frame(m, level - 1), false, false);
 }
 
+/* Bit 5 of a RISC-V entry, wherever in the value it may come to stand. */
+#define RISCV_G_ANYWHERE UINT64_C(0x2020202020202020)
+
 static void add(struct maker *m, struct eq_op op)
 {
+	if (!m->s->global && m->s->f->riscv && op.kind <= EQ_TWEAK)
+		op.value &= ~RISCV_G_ANYWHERE;
 	if (m->s->n < EQ_OPS_MAX)
 		m->s->op[m->s->n++] = op;
 }
@@ -297,7 +304,10 @@ void sequence_make(struct sequence *s, uint64_t seed, const struct eq_format *f,
 	s->seed = seed;
 	s->f = f;
 	rng_init(&m.rng, seed);
+	s->global = percent(&m, 30);
 	s->ctl = f->riscv ? riscv_ctl[below(&m, ARRAY_SIZE(riscv_ctl))] : x86_ctl[below(&m, ARRAY_SIZE(x86_ctl))];
+	if (!s->global)
+		s->ctl &= ~(uint32_t)CTL_PGE;
 	for (unsigned i = 0; i < ARRAY_SIZE(m.va); i++)
 		m.va[i] = any_page(&m);
 	add_tables(&m);
@@ -326,8 +336,8 @@ void sequence_print(const struct sequence *s)
 		"zap", "zap_all", "move", "share", "collapse", "change", "dirty_start", "dirty_stop", "dirty_read",
 	};
 
-	fprintf(stderr, "  seed %llu, %s, ctl 0x%x, %u operations:\n", (unsigned long long)s->seed, s->f->name,
-		s->ctl, s->n);
+	fprintf(stderr, "  seed %llu, %s, ctl 0x%x, %sglobal, %u operations:\n", (unsigned long long)s->seed,
+		s->f->name, s->ctl, s->global ? "" : "not ", s->n);
 	for (unsigned i = 0; i < s->n; i++) {
 		const struct eq_op *o = &s->op[i];
 

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <time.h>
 
 uint64_t eq_succeeded, eq_faulted;
 
@@ -110,6 +111,8 @@ static bool do_access(struct pair *p, const struct eq_op *op)
 	enum access_status st = ACCESS_OK;
 	bool swapped = false;
 	uint64_t expect = op->value ^ 1, gpa;
+	/* No fence can come between the two pieces of a store that changes its own translation. */
+	uint64_t store_va = p->c->also_fence ? align_down(op->va, op->size) : op->va;
 	struct eq_result dummy;
 
 	v->user = op->user;
@@ -119,8 +122,8 @@ static bool do_access(struct pair *p, const struct eq_op *op)
 		st = vcpu_load(v, SEG_PAGED, op->va, op->size, &got.value);
 		break;
 	case EQ_STORE:
-		oracle_store(&p->o, false, op->user, op->va, op->size, op->value, &want);
-		st = vcpu_store(v, SEG_PAGED, op->va, op->size, op->value);
+		oracle_store(&p->o, false, op->user, store_va, op->size, op->value, &want);
+		st = vcpu_store(v, SEG_PAGED, store_va, op->size, op->value);
 		break;
 	case EQ_FETCH:
 		oracle_touch(&p->o, op->user, op->va, ACC_EXEC, &want);
@@ -190,7 +193,11 @@ static bool do_root(struct pair *p, const struct eq_op *op)
 	};
 
 	p->o.root = op->gpa;
-	return !vcpu_set_paging(&p->g->v, &paging, op->how ? ROOT_FLUSH : ROOT_KEEP) || DIFFER(p, "no memory for a root");
+	if (vcpu_set_paging(&p->g->v, &paging, op->how ? ROOT_FLUSH : ROOT_KEEP))
+		return DIFFER(p, "no memory for a root");
+	if (p->s->global)
+		vcpu_fence(&p->g->v, FENCE_ALL, 0, GVA(0));
+	return true;
 }
 
 /* ---- what the host does: the guest must not notice ---- */
@@ -444,9 +451,11 @@ static void shrink(struct pair *p)
 	*best = *p->s;
 	if (p->at < best->n)
 		best->n = p->at + 1;
+	time_t until = time(NULL) + 20;
+
 	for (unsigned chunk = best->n / 2, left = best->n; chunk; chunk = chunk > 1 ? chunk / 2 : left > best->n) {
 		left = best->n;
-		for (unsigned from = 0; from + chunk <= best->n;) {
+		for (unsigned from = 0; from + chunk <= best->n && time(NULL) < until;) {
 			*small = *best;
 			memmove(&small->op[from], &small->op[from + chunk],
 				(best->n - from - chunk) * sizeof(small->op[0]));

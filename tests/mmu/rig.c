@@ -308,6 +308,8 @@ void rig_close(struct rig *r)
 			rig_vm_remove(&r->g[i]);
 	uint64_t reserved = r->hv.ptm.nreserve;
 	rig_audit(r);
+	/* What was promised to operations that will not come. */
+	assert_int_equal(rmap_reserve(&r->m, 0), 0);
 	assert_int_equal(r->m.nfree + reserved, r->nfree);
 	close_machine(r);
 }
