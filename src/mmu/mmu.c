@@ -197,6 +197,7 @@ int vcpu_init(struct vcpu *v, struct mmu *mmu)
 	v->mmu = mmu;
 	v->cpu = mmu->cpu;
 	v->user = true;
+	v->wide = run_can_be_wide();
 	mmu->vcpu = v;
 	vcpu_leave_space(v);
 	return 0;

@@ -141,6 +141,7 @@ struct vcpu {
 	struct work_state *work; /* of the running process; NULL: none */
 	struct guest_fault fault; /* valid after ACCESS_FAULT */
 	uint32_t tag_space, tag_gspace; /* of the current space, for the fast path */
+	bool wide; /* the processor under us has wide vectors */
 };
 
 int vcpu_init(struct vcpu *v, struct mmu *mmu);

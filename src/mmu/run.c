@@ -1,24 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The loop over references. A hit in the first-level TLB with the right asked
- * for takes no call; the rest is one call away.
- *
- *   tag:   space | 0 | va >> 12       compared with the ways of its set
- *   need:  the rights of this kind of access, all in one mask
- */
-#include "mmu/access.h"
-#include "tlb/hot.h"
-
-struct run {
-	struct vcpu *v;
-	uint64_t need[4]; /* flags an entry must have, by kind; [3]: impossible */
-	uint64_t tag_space; /* in place */
-	/* Entries asked for: [i % AHEAD_RING] for refs[i]. */
-	struct {
-		ref_t ref;
-		const uint8_t *entry;
-	} ahead[AHEAD_RING];
-};
+/* Runs of references: the loop's slow ways, real bytes, and the counters. */
+#include "mmu/run_loop.h"
 
 enum { NEED_IMPOSSIBLE = TLB_FLAGS & ~(TLB_R | TLB_W | TLB_X | TLB_U | TLB_G | TLB_SLOW_W) };
 
@@ -50,33 +32,40 @@ static uint64_t fold_value(uint64_t values, uint64_t value)
 	return ((values << 5) | (values >> 59)) * UINT64_C(0x9e3779b97f4a7c15) + value;
 }
 
-/* The real bytes of one reference, piecewise where it crosses a page or is wider than a word. */
+/*
+ * The real bytes of one reference, in pieces where it crosses a page or is
+ * wider than a word. Both its pages are translated before any byte moves, so
+ * that one that faults has done nothing and can be done anew. What is fetched
+ * is code: it is not among the values a program sees.
+ */
 static enum access_status move_bytes(struct vcpu *v, ref_t ref, uint64_t position)
 {
-	uint64_t gva = ref_gva(ref);
+	uint64_t gva = ref_gva(ref), values = v->work->values;
 	unsigned size = ref_size(ref), done = 0;
-	struct machine *m = v->mmu->vm->hv->m;
+	struct xlat x;
+	enum access_status s = xlate(v, SEG_PAGED, gva, ref_kind(ref), &x);
 
-	while (done < size) {
+	if (!s && (ref & REF_SPECIAL))
+		s = xlate(v, SEG_PAGED, gva + size - 1, ref_kind(ref), &x);
+	while (!s && done < size && ref_kind(ref) != ACC_EXEC) {
 		unsigned n = (unsigned)MIN(MIN(size - done, 8u), PAGE_SIZE - ((gva + done) & PAGE_MASK));
 		uint64_t value = store_value(v->work, position + ((uint64_t)done << 56));
-		struct xlat x;
-		enum access_status s = xlate(v, SEG_PAGED, gva + done, ref_kind(ref), &x);
 
+		s = xlate(v, SEG_PAGED, gva + done, ref_kind(ref), &x);
 		if (s)
-			return s;
+			break;
 		if (ref_kind(ref) == ACC_WRITE) {
 			s = store_piece(v, SEG_PAGED, &x, &value, n);
-			if (s)
-				return s;
 		} else {
 			value = 0;
-			memcpy(&value, machine_ptr(m, x.hpa), n);
-			v->work->values = fold_value(v->work->values, value);
+			memcpy(&value, machine_ptr(v->mmu->vm->hv->m, x.hpa), n);
+			values = fold_value(values, value);
 		}
 		done += n;
 	}
-	return ACCESS_OK;
+	if (!s)
+		v->work->values = values;
+	return s;
 }
 
 /* References that follow one that missed: their walks' lines are asked for while this one's are under way. */
@@ -92,8 +81,7 @@ static void look_ahead(struct run *r, const ref_t *refs, size_t left)
 		ahead_data(r->v, r->ahead[near % AHEAD_RING].entry);
 }
 
-/* A reference whose page the first look did not find with the right it needs; hot: what it found. */
-static NOINLINE enum access_status run_slow(struct run *r, const ref_t *refs, size_t left, uint64_t hot)
+NOINLINE enum access_status run_slow(struct run *r, const ref_t *refs, size_t left, uint64_t hot)
 {
 	struct vcpu *v = r->v;
 	ref_t ref = *refs;
@@ -111,8 +99,7 @@ static NOINLINE enum access_status run_slow(struct run *r, const ref_t *refs, si
 	return xlate_found(v, gva, kind, data, &x);
 }
 
-/* A reference looked up from the start; one that crosses needs the page after it too. */
-static enum access_status run_whole(struct vcpu *v, ref_t ref)
+enum access_status run_whole(struct vcpu *v, ref_t ref)
 {
 	struct xlat x;
 	enum access_status s = xlate(v, SEG_PAGED, ref_gva(ref), ref_kind(ref), &x);
@@ -120,41 +107,6 @@ static enum access_status run_whole(struct vcpu *v, ref_t ref)
 	if (s || !(ref & REF_SPECIAL))
 		return s;
 	return xlate(v, SEG_PAGED, ref_gva(ref) + ref_size(ref) - 1, ref_kind(ref), &x);
-}
-
-/* The loop, compiled for each way of looking at the first level. */
-enum hot { HOT_WAY0, HOT_4WAYS };
-
-static ALWAYS_INLINE enum access_status run_hot(struct run *r, const ref_t *refs, size_t n, size_t *done,
-						const enum hot hot)
-{
-	struct tlb *t = &r->v->cpu->tlb;
-	size_t i = 0;
-	enum access_status s = ACCESS_OK;
-
-	for (; i < n; i++) {
-		ref_t ref = refs[i];
-		unsigned kind = ref & REF_KIND;
-		uint64_t vpn = (uint64_t)((int64_t)ref >> (REF_GVA_SHIFT + PAGE_SHIFT)) & low_bits(45);
-		uint64_t need = r->need[kind], tag = r->tag_space | vpn, data;
-
-		/* Events and crossing references are looked at before anything moves. */
-		if (unlikely(ref & REF_SPECIAL)) {
-			if (ref_is_event(ref))
-				break;
-			s = run_whole(r->v, ref);
-		} else {
-			data = hot == HOT_4WAYS && kind != ACC_EXEC ? tlb_hot4(t, tag) :
-								      tlb_hot(t, kind == ACC_EXEC, tag);
-			if (likely((data & need) == need))
-				continue;
-			s = run_slow(r, refs + i, n - i, data);
-		}
-		if (unlikely(s))
-			break;
-	}
-	*done = i;
-	return s;
 }
 
 static NOINLINE enum access_status run_way0(struct run *r, const ref_t *refs, size_t n, size_t *done)
@@ -196,7 +148,8 @@ enum access_status vcpu_run(struct vcpu *v, const ref_t *refs, size_t n, size_t 
 		return ACCESS_CRASH;
 	run_init(&r, v);
 	enum access_status s = each ? run_each(&r, refs, n, done) :
-			       tlb_is_hot4(&v->cpu->tlb) ? run_4ways(&r, refs, n, done) : run_way0(&r, refs, n, done);
+			       !tlb_is_hot4(&v->cpu->tlb) ? run_way0(&r, refs, n, done) :
+			       v->wide ? run_4ways_wide(&r, refs, n, done) : run_4ways(&r, refs, n, done);
 
 	if (v->work)
 		v->work->position += *done;

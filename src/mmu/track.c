@@ -423,6 +423,9 @@ void track_written(struct mmu *mmu, gpa_t gpa, uint64_t len, const void *old)
 		return;
 	if (p->header)
 		mark_stale(mmu, p->gfn);
+	/* Stale until a fence, if the user wants to see that. */
+	if (mmu->config.visibility == VISIBLE_ARCHITECTURAL)
+		return;
 	written_uses(mmu, p, gpa, len, old);
 	written_lines(mmu, p, gpa, len);
 	put_if_empty(mmu, p);

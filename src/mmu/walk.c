@@ -289,6 +289,7 @@ void check_entry(struct vcpu *v, const struct mmu_fault *f)
 	BUG_ON(gfn_peek(vm, gfn, &truth));
 	BUG_ON(truth.mfn.v != mfn);
 	BUG_ON(f->entry.flags & RIGHT_RWX & ~truth.rights);
-	if (v->mmu->config.check == CHECK_WALK && !f->space->bare)
+	/* With stale entries allowed, a walk cache may rightly know an older table. */
+	if (v->mmu->config.check == CHECK_WALK && v->mmu->config.visibility == VISIBLE_COHERENT && !f->space->bare)
 		check_guest_walk(v, f, gfn.v);
 }

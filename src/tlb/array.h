@@ -61,6 +61,12 @@ static ALWAYS_INLINE size_t array_base(const struct tlb_array *a, struct array_s
 	return array_set(a, tag) * s.ways;
 }
 
+#if defined(__AVX2__)
+typedef long long array_v4di __attribute__((vector_size(32)));
+typedef int array_v8si __attribute__((vector_size(32)));
+typedef double array_v4df __attribute__((vector_size(32)));
+typedef array_v4di array_v4di_mem __attribute__((aligned(8), may_alias));
+#endif
 #if defined(__SSE2__)
 typedef int array_v4si __attribute__((vector_size(16)));
 typedef long long array_v2di __attribute__((vector_size(16)));
@@ -72,7 +78,11 @@ typedef array_v2di array_v2di_mem __attribute__((aligned(8), may_alias));
 /* Bit i of the result: p[i] == tag, for i in [0, 4). */
 static ALWAYS_INLINE unsigned array_match4(const uint64_t *p, uint64_t tag)
 {
-#if defined(__SSE2__)
+#if defined(__AVX2__)
+	array_v4di equal = *(const array_v4di_mem *)p == ((long long)tag + (array_v4di){0});
+
+	return (unsigned)__builtin_ia32_movmskpd256((array_v4df)equal);
+#elif defined(__SSE2__)
 	typedef float v4sf __attribute__((vector_size(16)));
 	array_v4si want = (array_v4si)(array_v2di){(long long)tag, (long long)tag};
 	array_v4si a = *(const array_v4si_mem *)p == want;
@@ -113,7 +123,15 @@ static ALWAYS_INLINE int array_find(const struct tlb_array *a, struct array_shap
  */
 static ALWAYS_INLINE void array_rotate4(uint64_t *p, unsigned i)
 {
-#if defined(__SSE2__)
+#if defined(__AVX2__)
+	/* Of 32-bit halves: where each comes from, by i. */
+	static const int from[4][8] __attribute__((aligned(32))) = {
+		{0, 1, 2, 3, 4, 5, 6, 7}, {2, 3, 0, 1, 4, 5, 6, 7}, {4, 5, 0, 1, 2, 3, 6, 7}, {6, 7, 0, 1, 2, 3, 4, 5},
+	};
+	array_v8si words = (array_v8si)(*(const array_v4di_mem *)p);
+
+	*(array_v4di_mem *)p = (array_v4di)__builtin_ia32_permvarsi256(words, *(const array_v8si *)from[i]);
+#elif defined(__SSE2__)
 	/* Lanes that take their neighbour's word, by i. */
 	static const long long mask[4][4] __attribute__((aligned(16))) = {
 		{0, 0, 0, 0}, {-1, -1, 0, 0}, {-1, -1, -1, 0}, {-1, -1, -1, -1},
