@@ -7,9 +7,14 @@ static struct mmu *of_notifier(struct vm_notifier *n)
 	return container_of(n, struct mmu, notifier);
 }
 
-/* What the TLBs know of these gfns goes, frame by frame; runs of frames at one stroke. */
+/* Scattered frames are looked for one by one; when there are many, the whole VM is flushed instead. */
+enum { FLUSH_RUNS_MAX = 32 };
+
+/* What the TLBs know of these gfns goes, run of frames by run of frames. */
 static void flush_gfns(struct mmu *mmu, gfn_t gfn, uint64_t n)
 {
+	unsigned runs = 0;
+
 	for (uint64_t i = 0; i < n;) {
 		struct gfn_state st = gfn_get(mmu->vm, GFN(gfn.v + i));
 		uint64_t run = 1;
@@ -17,6 +22,10 @@ static void flush_gfns(struct mmu *mmu, gfn_t gfn, uint64_t n)
 		if (gfn_kind(st) == GFN_BACKED) {
 			while (i + run < n && gfn_get(mmu->vm, GFN(gfn.v + i + run)).w == st.w + run)
 				run++;
+			if (++runs > FLUSH_RUNS_MAX && !MUTATE(SKIP_FLUSH)) {
+				flush_vm(mmu);
+				return;
+			}
 			flush_frames(mmu, gfn_mfn(st), run);
 		}
 		i += run;

@@ -304,17 +304,18 @@ static int enter(struct mmu *mmu, gfn_t gfn, const struct gfn_mapping *map)
 		.order = (uint8_t)order,
 		.rights = map->rights | RIGHT_U | RIGHT_A | RIGHT_D,
 		.frame = map->mfn.v - (gfn.v - page) + MUTATE(MFN_OFF_BY_ONE),
-	}, old;
-	bool there = !pt_find(mmu->p2m, e.key, &old) && old.order == order;
+	};
+	uint64_t entries = mmu->p2m->entries;
 	int err = mmu->p2m->org->map(mmu->p2m, &e);
 
 	if (err == -EEXIST) {
 		unmap_all(mmu, page, page + BIT(order));
 		flush_frames(mmu, MFN(e.frame), BIT(order));
+		entries = mmu->p2m->entries;
 		err = mmu->p2m->org->map(mmu->p2m, &e);
-		there = false;
 	}
-	if (!err && !there)
+	/* It may have replaced one of the same page and size. */
+	if (!err && mmu->p2m->entries > entries)
 		count_entry(mmu, order, 1);
 	return err;
 }

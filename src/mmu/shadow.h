@@ -116,6 +116,8 @@ static inline struct shadow_page **sp_bucket(struct shadow *sh, uint64_t gfn)
 
 /* Finds or makes a page; a new one may recycle the oldest. NULL: no memory. */
 struct shadow_page *sp_get(struct mmu *mmu, uint64_t gfn, const struct shadow_role *role, uint64_t guest_table);
+/* Is this the page of that gfn and role? */
+bool sp_is(const struct shadow_page *sp, uint64_t gfn, const struct shadow_role *role, uint64_t guest_table);
 /* Empties and frees it. */
 void sp_zap(struct shadow_page *sp);
 /* The same for a page and all below it that nobody else points to. */

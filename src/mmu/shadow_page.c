@@ -182,12 +182,17 @@ static struct shadow_page *sp_make(struct mmu *mmu, uint64_t gfn, const struct s
 	return sp;
 }
 
+bool sp_is(const struct shadow_page *sp, uint64_t gfn, const struct shadow_role *role, uint64_t guest_table)
+{
+	return sp->gfn == gfn && sp->guest_table == guest_table && same_role(&sp->role, role);
+}
+
 struct shadow_page *sp_get(struct mmu *mmu, uint64_t gfn, const struct shadow_role *role, uint64_t guest_table)
 {
 	struct shadow *sh = mmu->shadow;
 
 	for (struct shadow_page *sp = *sp_bucket(sh, gfn); sp; sp = sp->next)
-		if (sp->gfn == gfn && sp->guest_table == guest_table && same_role(&sp->role, role)) {
+		if (sp_is(sp, gfn, role, guest_table)) {
 			sp_used(sp);
 			return sp;
 		}

@@ -144,26 +144,39 @@ static void placed_role(const struct mmu *mmu, const struct shadow_fill *fill, u
 	*gfn = (t->addr + (offset >> gf->level[t->level].shift) * gf->entry_size) >> PAGE_SHIFT;
 }
 
-static struct shadow_page *page_for(struct mmu *mmu, const struct shadow_fill *fill, unsigned level)
+/* What a page is found by. */
+struct page_key {
+	struct shadow_role role;
+	uint64_t gfn, guest_table;
+};
+
+static void key_for(struct mmu *mmu, const struct shadow_fill *fill, unsigned level, struct page_key *k)
 {
-	uint64_t own = span(mmu->shadow->fmt, level), gfn = 0, guest_table = 0;
-	struct shadow_role role = { .level = (uint8_t)level };
+	uint64_t own = span(mmu->shadow->fmt, level);
 	bool bare = !fill->walk;
 	bool positional = !bare && fill->walk->ntables && fill->walk->table[0].positional;
 
+	*k = (struct page_key){ .role.level = (uint8_t)level };
 	if (bare || own <= BIT(fill->guest_order + PAGE_SHIFT)) {
-		role.kind = SP_DIRECT;
+		k->role.kind = SP_DIRECT;
 		/* D too: entries made while it was set must not come back after the guest cleared it. */
-		role.rights = fill->guest_rights & (RIGHT_RWX | RIGHT_U | RIGHT_G | RIGHT_D);
-		gfn = direct_gfn(mmu, fill, level);
+		k->role.rights = fill->guest_rights & (RIGHT_RWX | RIGHT_U | RIGHT_G | RIGHT_D);
+		k->gfn = direct_gfn(mmu, fill, level);
 	} else if (positional) {
-		placed_role(mmu, fill, level, &role, &gfn, &guest_table);
+		placed_role(mmu, fill, level, &k->role, &k->gfn, &k->guest_table);
 	} else {
-		role.kind = SP_UNPLACED;
-		role.space = fill->space->number;
-		role.base = align_down(fill->va, own);
+		k->role.kind = SP_UNPLACED;
+		k->role.space = fill->space->number;
+		k->role.base = align_down(fill->va, own);
 	}
-	return sp_get(mmu, gfn, &role, guest_table);
+}
+
+static struct shadow_page *page_for(struct mmu *mmu, const struct shadow_fill *fill, unsigned level)
+{
+	struct page_key k;
+
+	key_for(mmu, fill, level, &k);
+	return sp_get(mmu, k.gfn, &k.role, k.guest_table);
 }
 
 /*
@@ -256,6 +269,31 @@ static struct shadow_page *root_for(struct mmu *mmu, const struct shadow_fill *f
 	return root;
 }
 
+/*
+ * The page of the target level that is linked in already, if it is the one
+ * that this fill needs: then the path above it is right, too, because stores
+ * to the tables it was made from would have taken it away.
+ */
+static struct shadow_page *linked_page(struct mmu *mmu, const struct shadow_fill *fill, unsigned target)
+{
+	const struct gpt_format *fmt = mmu->shadow->fmt;
+	struct shadow_page *sp = fill->space->shadow_root;
+	struct page_key k;
+
+	while (sp && sp->role.level > target) {
+		uint64_t spte = spte_at(mmu, sptep_of(sp, gpt_index(fmt, sp->role.level, fill->va, false)));
+
+		if (!gpt_is_present(fmt, spte) || gpt_is_leaf(fmt, sp->role.level, spte))
+			return NULL;
+		sp = sp_of_table(mmu, gpt_frame(fmt, spte) << PAGE_SHIFT);
+	}
+	if (!sp)
+		return NULL;
+	key_for(mmu, fill, target, &k);
+	return sp_is(sp, k.gfn, &k.role, k.guest_table) ? sp : NULL;
+}
+
+/* Finds, makes and links the pages from the root down, then sets the leaf. */
 static int radix_enter(struct mmu *mmu, const struct shadow_fill *fill)
 {
 	const struct gpt_format *fmt = mmu->shadow->fmt;
@@ -263,8 +301,13 @@ static int radix_enter(struct mmu *mmu, const struct shadow_fill *fill)
 	struct shadow_page *path[GPT_LEVELS_MAX];
 	unsigned n = 0;
 	int err = 0;
-	struct shadow_page *sp = root_for(mmu, fill);
+	struct shadow_page *sp = linked_page(mmu, fill, target_level(fmt, MIN(fill->guest_order, fill->map.order)));
 
+	if (sp) {
+		sp_used(sp);
+		return set_leaf(sp, fill);
+	}
+	sp = root_for(mmu, fill);
 	while (sp) {
 		sp->busy = true;
 		path[n++] = sp;

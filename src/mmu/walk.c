@@ -224,7 +224,8 @@ void make_entry(struct mmu *mmu, struct mmu_fault *f, uint64_t gfn, uint8_t gues
 		order--;
 	unsigned flags = rights & (RIGHT_RWX | RIGHT_U | RIGHT_G);
 
-	if (rights & RIGHT_W) {
+	/* Without CR0.WP a supervisor stores through an entry without W, which no TLB hit then allows. */
+	if ((rights & RIGHT_W) || f->kind == ACC_WRITE) {
 		/* Blocks are few and stand in a cache; most have no table in them. */
 		bool slow = block_tracked(mmu, gfn, order) &&
 			    (order || (machine_frame(mmu->vm->hv->m, MFN(mfn))->flags & FRAME_TRACKED));
@@ -266,6 +267,12 @@ static void check_guest_walk(struct vcpu *v, const struct mmu_fault *f, uint64_t
 	};
 
 	guest_walk(&v->mmu->sw, &again, WALK_COLD);
+	/*
+	 * The walker's own A or D may have come to stand on a directory pointer
+	 * of PAE, where it is reserved; the CPU had read the pointer before.
+	 */
+	if (again.walk.why == WALK_WHY_RESERVED && again.space->p.params.fmt->top_no_rights)
+		return;
 	BUG_ON(again.walk.status != WALK_OK);
 	/* Gfns may share a frame: that they stand in one place is what counts. */
 	if (again.walk.frame != gfn) {

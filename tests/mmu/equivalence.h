@@ -34,6 +34,7 @@ struct oracle {
 	bool logging;
 	uint64_t root;
 	uint32_t ctl;
+	bool undefined; /* A or D was set on a pointer of PAE, where it is reserved: CPUs differ from here on */
 };
 
 /* What an access came to. */

@@ -187,6 +187,7 @@ static void set_bits(struct oracle *o, uint64_t addr, uint64_t bits)
 {
 	uint64_t pte = oracle_peek(o, addr, o->f->esize), now = pte | bits;
 
+	o->undefined |= now != pte && o->f->pae && addr - (o->root & ~UINT64_C(31)) < 32;
 	if (now != pte)
 		oracle_poke(o, addr, &now, o->f->esize);
 }

@@ -366,7 +366,11 @@ static bool books_are_right(struct pair *p)
 static bool run_all(struct pair *p)
 {
 	for (p->at = 0; p->at < p->s->n; p->at++) {
-		if (!do_op(p, &p->s->op[p->at]))
+		bool ok = do_op(p, &p->s->op[p->at]);
+
+		if (p->o.undefined)
+			return true;
+		if (!ok)
 			return false;
 		if (p->c->change_each_step && !change_scheme(p))
 			return false;
