@@ -146,6 +146,8 @@ struct mmu {
 	unsigned nspaces;
 	struct space bare;
 	uint32_t gspace;            /* where global entries are tagged */
+	/* What the walk caches are keyed by while this VM runs. */
+	uint8_t guest_shape[WC_LEVELS], host_shape[WC_LEVELS];
 	uint32_t gpa_space;         /* where the nested TLB and host walk cache are */
 	bool has_global;            /* some global entry was ever cached */
 
@@ -161,6 +163,13 @@ struct mmu {
 	struct shadow *shadow;
 	struct mmu_explain *explain; /* an explanation is under way; else NULL */
 };
+
+/* ---- cpu.c ---- */
+
+/* The shifts that walk caches of this format's tables need; NULL: none is cached. */
+void walk_shape(uint8_t shift[WC_LEVELS], const struct gpt_format *fmt);
+/* Walk caches are now this VM's; they keep what they hold if its tables are shaped as the last VM's. */
+void cpu_shape(struct mmu *mmu);
 
 /* ---- space.c ---- */
 

@@ -60,22 +60,17 @@ int mmu_possible(const struct vm *vm, const struct scheme *s, const struct mmu_c
 	return s->mode->possible(vm, s, c, why);
 }
 
-static void set_guest_shifts(struct mmu *mmu, const struct gpt_format *fmt)
-{
-	uint8_t shift[WC_LEVELS];
-
-	for (unsigned k = 0; k < WC_LEVELS; k++)
-		shift[k] = fmt && k + 1u < fmt->levels ? (uint8_t)(fmt->level[k].shift + fmt->level[k].bits) : 64;
-	if (memcmp(shift, mmu->cpu->guest_wc.shift, sizeof(shift)))
-		wc_set_shifts(&mmu->cpu->guest_wc, shift);
-}
-
 static int attach(struct mmu *mmu, const struct scheme *s)
 {
 	mmu->scheme = *s;
 	mmu->ops = s->mode;
-	set_guest_shifts(mmu, mmu->config.guest_fmt);
-	return mmu->ops->attach(mmu);
+	walk_shape(mmu->guest_shape, mmu->config.guest_fmt);
+	walk_shape(mmu->host_shape, NULL);
+	int err = mmu->ops->attach(mmu);
+
+	/* Another shape, perhaps, than this VM had before. */
+	cpu_shape(mmu);
+	return err;
 }
 
 int mmu_create(struct vm *vm, struct mmu_cpu *cpu, const struct scheme *s,
@@ -123,6 +118,8 @@ static void detach(struct mmu *mmu)
 void mmu_destroy(struct mmu *mmu)
 {
 	detach(mmu);
+	if (mmu->cpu->shaped_for == mmu)
+		mmu->cpu->shaped_for = NULL;
 	track_fini(mmu);
 	spaces_fini(mmu);
 	ptm_machine_fini(&mmu->ptm);

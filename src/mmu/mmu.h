@@ -42,6 +42,7 @@ struct mmu_cpu {
 	struct rng rng;
 	struct space *space_of[TLB_SPACE_MAX + 1]; /* by number; [0] never used */
 	uint32_t next_space;
+	const struct mmu *shaped_for; /* whose tables the walk caches are keyed for */
 };
 
 /* Host memory for the caches of one processor: not the machine's. */

@@ -226,18 +226,6 @@ static int possible(const struct vm *vm, const struct scheme *s, const struct mm
 	return 0;
 }
 
-static void set_host_shifts(struct mmu *mmu)
-{
-	const struct gpt_format *fmt = mmu->config.host_fmt;
-	uint8_t shift[WC_LEVELS];
-
-	for (unsigned k = 0; k < WC_LEVELS; k++)
-		shift[k] = mmu->p2m->org->hierarchical && k + 1u < fmt->levels ?
-			   (uint8_t)(fmt->level[k].shift + fmt->level[k].bits) : 64;
-	if (memcmp(shift, mmu->cpu->host_wc.shift, sizeof(shift)))
-		wc_set_shifts(&mmu->cpu->host_wc, shift);
-}
-
 static int attach_p2m(struct mmu *mmu)
 {
 	const struct scheme *s = &mmu->scheme;
@@ -357,7 +345,7 @@ static int attach(struct mmu *mmu)
 
 	if (err)
 		return err;
-	set_host_shifts(mmu);
+	walk_shape(mmu->host_shape, mmu->p2m->org->hierarchical ? mmu->config.host_fmt : NULL);
 	err = mmu->config.p2m_eager ? fill_all(mmu) : 0;
 	if (err)
 		detach(mmu);

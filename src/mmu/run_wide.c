@@ -3,21 +3,29 @@
 #include "mmu/run_loop.h"
 
 #if defined(__AVX2__)
-#include <cpuid.h>
-
 enum { CPUID_OSXSAVE = 1 << 27, CPUID_AVX2 = 1 << 5, XCR0_SSE_AVX = 6 };
+
+struct cpuid {
+	unsigned a, b, c, d;
+};
+
+static struct cpuid cpuid(unsigned leaf)
+{
+	struct cpuid r;
+
+	__asm__ volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(leaf), "c"(0));
+	return r;
+}
 
 bool run_can_be_wide(void)
 {
-	unsigned a, b, c, d, low, high;
+	unsigned low, high;
 
-	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & CPUID_OSXSAVE))
+	if (cpuid(0).a < 7 || !(cpuid(1).c & CPUID_OSXSAVE))
 		return false;
 	/* The system must keep the wide registers, too. */
 	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-	if ((low & XCR0_SSE_AVX) != XCR0_SSE_AVX)
-		return false;
-	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & CPUID_AVX2);
+	return (low & XCR0_SSE_AVX) == XCR0_SSE_AVX && (cpuid(7).b & CPUID_AVX2);
 }
 #else
 bool run_can_be_wide(void)

@@ -4,11 +4,12 @@
 extern const struct mode_ops *const __start_quire_modes[];
 extern const struct mode_ops *const __stop_quire_modes[];
 
+/* At most SCHEME_NAME_MAX: longer is no name of ours. (Unbounded, gcc would call strlen.) */
 static size_t name_len(const char *s)
 {
 	size_t n = 0;
 
-	while (s[n])
+	while (n < SCHEME_NAME_MAX && s[n])
 		n++;
 	return n;
 }

@@ -60,7 +60,6 @@ static int attach(struct mmu *mmu)
 {
 	struct machine *m = mmu->vm->hv->m;
 	struct shadow *sh = kmem_alloc(m, sizeof(*sh));
-	uint8_t shift[WC_LEVELS];
 
 	if (!sh)
 		return -ENOMEM;
@@ -77,11 +76,7 @@ static int attach(struct mmu *mmu)
 		kmem_free(m, sh, sizeof(*sh));
 		return err;
 	}
-	for (unsigned k = 0; k < WC_LEVELS; k++)
-		shift[k] = sh->be == &shadow_radix && k + 1u < sh->fmt->levels ?
-			   (uint8_t)(sh->fmt->level[k].shift + sh->fmt->level[k].bits) : 64;
-	if (memcmp(shift, mmu->cpu->guest_wc.shift, sizeof(shift)))
-		wc_set_shifts(&mmu->cpu->guest_wc, shift);
+	walk_shape(mmu->guest_shape, sh->be == &shadow_radix ? sh->fmt : NULL);
 	return 0;
 }
 
