@@ -83,6 +83,8 @@ static enum access_status walk_until_done(struct vcpu *v, enum segment seg, uint
 	struct mmu *mmu = v->mmu;
 	struct mmu_fault f;
 
+	if (unlikely(mmu->cpu->shaped_for != mmu))
+		cpu_shape(mmu);
 	f.space = seg == SEG_BARE ? &mmu->bare : v->space;
 	f.va = va;
 	f.kind = kind;
@@ -121,6 +123,11 @@ static enum access_status walk_until_done(struct vcpu *v, enum segment seg, uint
 			break;
 		case MMU_INJECT:
 			return inject(v, &f);
+		case MMU_ONCE:
+			if (mmu->explain)
+				explain_found(v, &f);
+			finish(v, &f, x);
+			return ACCESS_OK;
 		case MMU_EMULATE:
 			x->emulate = true;
 			x->gpa = f.gpa;
@@ -266,7 +273,8 @@ static unsigned first_piece(uint64_t va, unsigned size)
 
 /*
  * Both pages of a crossing access are translated before either is used, and
- * again if handling the second moved the first.
+ * again if handling the second moved the first. (A store to be emulated
+ * knows its gpa, which no handling moves: it exits once.)
  */
 static enum access_status xlate_both(struct vcpu *v, enum segment seg, uint64_t va, unsigned size,
 				     enum acc_kind kind, struct xlat x[2])
@@ -280,7 +288,7 @@ static enum access_status xlate_both(struct vcpu *v, enum segment seg, uint64_t 
 		if (s || n == size)
 			return s;
 		s = xlate(v, seg, va + n, kind, &x[1]);
-		if (s || seq == v->mmu->vm->mmu_seq)
+		if (s || seq == v->mmu->vm->mmu_seq || x[0].emulate)
 			return s;
 	}
 }

@@ -82,6 +82,7 @@ enum fault_result {
 	MMU_FIXED = 0, /* walk again: an entry is there now */
 	MMU_RETRY,     /* something moved meanwhile: walk again */
 	MMU_INJECT,    /* the guest must see it */
+	MMU_ONCE,      /* f->entry says where; nothing is there for the next access */
 	MMU_EMULATE,   /* a store to a protected table: f->gpa; the hypervisor does it */
 };
 
@@ -109,6 +110,8 @@ struct mode_ops {
 	void (*zap)(struct mmu *mmu, gfn_t gfn, uint64_t n, uint8_t keep);
 	/* Bytes [gpa, gpa+len) of one tracked frame changed. emulated: by a trapped store. */
 	void (*table_store)(struct mmu *mmu, gpa_t gpa, uint64_t len, bool emulated);
+	/* Does it rely on hearing of stores to this gfn, whatever was read from it? */
+	bool (*watches)(const struct mmu *mmu, gfn_t gfn);
 	/* Drops table entries of one stretch of one space (dependents of a table without positions). */
 	void (*drop_range)(struct mmu *mmu, struct space *s, uint64_t va, uint64_t bytes);
 	/* A space goes: whatever the mode keeps for it. */

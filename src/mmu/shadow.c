@@ -291,8 +291,13 @@ static int fault(struct vcpu *v, struct mmu_fault *f)
 		return r;
 	if (seq != vm->mmu_seq)
 		return MMU_RETRY;
-	if (fill.walk && !track_walk(mmu, fill.space, fill.walk, f->va))
-		return -ENOMEM;
+	/* What cannot be watched must not be entered (a chain longer than a walk can note): good for this access alone. */
+	if (fill.walk && !track_walk(mmu, fill.space, fill.walk, f->va)) {
+		f->cacheable = false;
+		make_entry(mmu, f, fill.gfn.v, fill.guest_order, fill.guest_rights, fill.map.mfn.v, fill.map.order,
+			   fill.map.rights);
+		return MMU_ONCE;
+	}
 	r = mmu->shadow->be->enter(mmu, &fill);
 	if (r)
 		return r;
@@ -449,6 +454,17 @@ static void table_store(struct mmu *mmu, gpa_t gpa, uint64_t len, bool emulated)
 	}
 }
 
+/* A table out of step is not protected: only its tracked frame tells of stores, even while no root leads to it. */
+static bool watches(const struct mmu *mmu, gfn_t gfn)
+{
+	if (!mmu->shadow)
+		return false;
+	for_each_sp_of(mmu->shadow, gfn.v, sp)
+		if (sp->unsync)
+			return true;
+	return false;
+}
+
 static void drop_range(struct mmu *mmu, struct space *s, uint64_t va, uint64_t bytes)
 {
 	mmu->shadow->be->drop_range(mmu, s, va, bytes);
@@ -516,6 +532,7 @@ static const struct mode_ops shadow_mode = {
 	.fence = fence,
 	.zap = zap,
 	.table_store = table_store,
+	.watches = watches,
 	.drop_range = drop_range,
 	.drop_space = drop_space,
 	.zap_all = zap_all,

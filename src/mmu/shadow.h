@@ -49,7 +49,7 @@ struct shadow_page {
 	uint32_t writes;   /* trapped stores to its guest table since it was last used */
 	uint16_t present;  /* entries */
 	bool unsync;
-	bool busy;         /* on the path being built: must not be recycled */
+	bool busy;         /* on the path being built, or being zapped: must not be recycled */
 };
 
 /* What a fault found, to be entered. */

@@ -100,6 +100,8 @@ void sp_zap(struct shadow_page *sp)
 	mmu->vm->stats.mmu_shadow_zapped++;
 	if (sp->roots)
 		forget_root(sp);
+	/* Losing its last parent must not zap it again. */
+	sp->busy = true;
 	mmu->shadow->be->empty(sp);
 	sp_free(sp);
 }

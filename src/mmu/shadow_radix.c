@@ -75,7 +75,7 @@ static void zap_spte(struct shadow_page *sp, uint64_t index, enum drop_how how)
 
 		rmap_remove(mmu->vm->hv->m, &child->parents, rmap_sptep(HPA(sptep)));
 		/* Found by address only: out of reach it could not be kept right. */
-		if (child->role.kind == SP_UNPLACED && !child->parents)
+		if (child->role.kind == SP_UNPLACED && !child->parents && !child->busy)
 			sp_zap(child);
 	}
 }

@@ -58,6 +58,9 @@ static void space_drop(struct mmu *mmu, struct space *s)
 		mmu->ops->drop_space(mmu, s);
 	track_drop_space(mmu, s->number);
 	flush_space(mmu, s->number);
+	/* Global entries may be among those whose tracking just ended. */
+	if (mmu->has_global)
+		flush_space(mmu, mmu->gspace);
 	mmu->cpu->space_of[s->number] = NULL;
 	kmem_free(mmu->vm->hv->m, s, sizeof(*s));
 }

@@ -192,11 +192,9 @@ static void line_free(struct mmu *mmu, struct track_line **link)
 	kmem_free(mmu->vm->hv->m, l, sizeof(*l));
 }
 
-/* Forgets a page nothing is read from any more. */
-static void put_if_empty(struct mmu *mmu, struct track_page *p)
+/* Forgets a page. */
+static void put(struct mmu *mmu, struct track_page *p)
 {
-	if (p->uses || p->lines || p->header)
-		return;
 	struct track_page **link = bucket(mmu, p->gfn);
 
 	while (*link != p)
@@ -207,6 +205,13 @@ static void put_if_empty(struct mmu *mmu, struct track_page *p)
 	count_tracked(mmu, p->gfn, -1);
 	flag_frame(mmu, p->gfn, false);
 	kmem_free(mmu->vm->hv->m, p, sizeof(*p));
+}
+
+/* Nothing is read from it any more, and no table of the mode's is kept right by hearing of its stores. */
+static void put_if_empty(struct mmu *mmu, struct track_page *p)
+{
+	if (!p->uses && !p->lines && !p->header && !(mmu->ops->watches && mmu->ops->watches(mmu, p->gfn)))
+		put(mmu, p);
 }
 
 bool track_header(struct mmu *mmu, gfn_t gfn)
@@ -448,7 +453,7 @@ static void page_forget(struct mmu *mmu, struct track_page *p)
 	if (p->header)
 		mark_stale(mmu, p->gfn);
 	p->header = false;
-	put_if_empty(mmu, p);
+	put(mmu, p);
 }
 
 void track_drop_gfn(struct mmu *mmu, gfn_t gfn)

@@ -282,7 +282,7 @@ static void check_guest_walk(struct vcpu *v, const struct mmu_fault *f, uint64_t
 		BUG_ON(other.mfn.v != f->entry.mfn + ((f->va >> PAGE_SHIFT) - f->entry.vpn));
 	}
 	BUG_ON((f->entry.flags & RIGHT_W) && !(again.walk.rights & RIGHT_D));
-	BUG_ON(f->entry.flags & RIGHT_RWX & ~again.walk.rights);
+	BUG_ON(f->entry.flags & (RIGHT_RWX | RIGHT_U) & ~again.walk.rights);
 }
 
 void check_entry(struct vcpu *v, const struct mmu_fault *f)

@@ -95,6 +95,8 @@ struct sequence {
 
 /* host: how many of a hundred operations are the host's. */
 void sequence_make(struct sequence *s, uint64_t seed, const struct eq_format *f, unsigned n, unsigned host);
+/* Tables of random bytes, roots anywhere, entries that point everywhere. */
+void sequence_make_hostile(struct sequence *s, uint64_t seed, const struct eq_format *f, unsigned n);
 void sequence_print(const struct sequence *s);
 /* The i-th of the frames that sequences use; 0 past the end (frame 0 is the first, too). */
 unsigned eq_hot_count(void);
@@ -107,7 +109,8 @@ struct eq_config {
 	unsigned audit_every;
 	bool change;   /* EQ_CHANGE is in force */
 	bool change_each_step;
-	const char *also_fence; /* not NULL: every change of a table is followed by a fence of all */
+	bool also_fence; /* every change of a table is followed by a fence of all */
+	bool neighbour;  /* another VM is on the machine; not a byte of it may change */
 };
 
 /* Runs s; on a difference shrinks, prints and fails. False: the pair cannot be. */

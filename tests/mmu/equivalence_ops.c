@@ -329,6 +329,71 @@ void sequence_make(struct sequence *s, uint64_t seed, const struct eq_format *f,
 	}
 }
 
+/* A frame number that is inside, just outside, or as far as an entry can say. */
+static uint64_t wild_frame(struct maker *m)
+{
+	uint64_t last = m->s->f->bits == 10 ? low_bits(20) : m->s->f->riscv ? low_bits(44) : low_bits(40);
+
+	switch (below(m, 8)) {
+	case 0:
+		return EQ_PAGES - 2 + below(m, 4);
+	case 1:
+		return rng_next(&m->rng) & last;
+	case 2:
+		return last - below(m, 3);
+	default:
+		return any_frame(m);
+	}
+}
+
+static uint64_t wild_value(struct maker *m)
+{
+	unsigned shift = m->s->f->riscv ? 10 : 12;
+
+	if (percent(m, 25))
+		return rng_next(&m->rng);
+	return wild_frame(m) << shift | (rng_next(&m->rng) & low_bits(shift)) | 1;
+}
+
+static void add_wild_root(struct maker *m)
+{
+	uint64_t root = wild_frame(m) << 12;
+
+	if (percent(m, 30))
+		root |= below(m, 4096);
+	add(m, (struct eq_op){ .kind = EQ_ROOT, .gpa = root, .asid = (uint32_t)below(m, 3) + 1, .how = percent(m, 20) });
+}
+
+void sequence_make_hostile(struct sequence *s, uint64_t seed, const struct eq_format *f, unsigned n)
+{
+	struct maker m = { .s = s };
+
+	memset(s, 0, sizeof(*s));
+	s->seed = seed;
+	s->f = f;
+	s->global = true;
+	s->ctl = CTL_DEFAULT;
+	rng_init(&m.rng, seed);
+	for (unsigned i = 0; i < ARRAY_SIZE(m.va); i++)
+		m.va[i] = any_page(&m);
+	add_wild_root(&m);
+	while (s->n < n) {
+		unsigned what = (unsigned)below(&m, 100);
+
+		if (what < 35)
+			add(&m, (struct eq_op){ .kind = percent(&m, 20) ? EQ_DOOR : EQ_POKE, .size = 8,
+						.gpa = any_frame(&m) << 12 | align_down(any_index(&m, 0) * f->esize, 8),
+						.value = wild_value(&m) });
+		else if (what < 45)
+			add_wild_root(&m);
+		else if (what < 50)
+			add_host(&m);
+		else
+			add_access(&m);
+		s->op[s->n - 1].va ^= what == 99 ? rng_next(&m.rng) : 0;
+	}
+}
+
 void sequence_print(const struct sequence *s)
 {
 	static const char *const name[EQ_KINDS] = {

@@ -86,7 +86,7 @@ static unsigned index_of(const struct eq_format *f, unsigned level, uint64_t va)
 
 static bool range(uint64_t pte, unsigned hi, unsigned lo)
 {
-	return pte >> lo & ((UINT64_C(2) << (hi - lo)) - 1);
+	return pte >> lo & ((UINT64_C(1) << (hi - lo + 1)) - 1);
 }
 
 /* A path walked: where each entry stands. */
@@ -171,7 +171,7 @@ static bool x86_step(const struct oracle *o, struct path *p, uint64_t *table, en
 static bool riscv_step(struct path *p, uint64_t *table, enum walk_why *why)
 {
 	bool leaf = p->pte & (V_R | V_X);
-	bool low = range(p->pte, 9 + 9 * p->level, 10) && p->level;
+	bool low = p->level && range(p->pte, 9 + 9 * p->level, 10);
 
 	*why = WALK_WHY_NONE;
 	if (!(p->pte & V_V))

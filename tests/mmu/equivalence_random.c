@@ -53,7 +53,7 @@ static void under_every_scheme(unsigned seeds, unsigned ops, unsigned host, bool
 
 		make(s, seed, ops, host);
 		if (fence) {
-			c.also_fence = "all";
+			c.also_fence = true;
 			c.rig.visibility = VISIBLE_ARCHITECTURAL;
 		}
 		for (unsigned i = 0; (c.rig.scheme = rig_scheme_at(i)) != NULL; i++)

@@ -30,7 +30,9 @@ static struct trace_event random_event(struct rng *r)
 
 static void add_item(struct items *all, ref_t ref, const struct trace_event *ev)
 {
-	all->v = realloc(all->v, (all->n + 1) * sizeof(*all->v));
+	/* Room doubles whenever the count is a power of two. */
+	if ((all->n & (all->n - 1)) == 0)
+		all->v = realloc(all->v, (all->n ? 2 * all->n : 1) * sizeof(*all->v));
 	memset(&all->v[all->n], 0, sizeof(*all->v));
 	all->v[all->n].ref = ref;
 	if (ev)
