@@ -100,6 +100,7 @@ static enum access_status walk_until_done(struct vcpu *v, enum segment seg, uint
 		f.gpa = GPA(INVALID_FRAME);
 		f.cacheable = true;
 		f.dropped = false;
+		f.from_truth = false;
 		f.refs = f.depth = 0;
 		enum walked w = mmu->ops->walk(v, &f);
 

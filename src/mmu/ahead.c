@@ -40,25 +40,53 @@ static uint64_t entry_at(const struct gpt_format *f, unsigned level, uint64_t ta
 	return table + ((va >> f->level[level].shift) & low_bits(index_bits(f, level, second))) * f->entry_size;
 }
 
-/* The guest's lowest-level entry for gva, upper levels read as they stand; NULL: there is none. */
-static const uint8_t *guest_leaf(const struct vcpu *v, uint64_t gva)
+/* Where the table of a level stands for gva, those above read as they are; NULL: there is none. */
+static const uint8_t *find_table(const struct vcpu *v, uint64_t gva, unsigned level)
 {
 	const struct gpt_format *f = v->paging.params.fmt;
 	uint64_t table = v->paging.root;
 
-	if (!v->paging.org->hierarchical)
-		return NULL;
-	for (unsigned level = f->levels - 1u;; level--) {
-		const uint8_t *p = guest_ptr(v->mmu, entry_at(f, level, table, gva, false));
+	for (unsigned l = f->levels - 1u; l > level; l--) {
+		const uint8_t *p = guest_ptr(v->mmu, entry_at(f, l, table, gva, false));
+		uint64_t pte = p ? read_entry(p, f->entry_size) : 0;
 
-		if (!p || level == 0)
-			return p;
-		uint64_t pte = read_entry(p, f->entry_size);
-
-		if (!(pte & f->valid) || entry_is_leaf(f, level, pte, f->page_size, f->family == GPT_RISCV))
+		if (!(pte & f->valid) || entry_is_leaf(f, l, pte, f->page_size, f->family == GPT_RISCV))
 			return NULL;
 		table = entry_frame(f, pte) << PAGE_SHIFT;
 	}
+	return guest_ptr(v->mmu, table);
+}
+
+static const uint8_t *known_table(const struct vcpu *v, struct ahead_tables *known, uint64_t gva)
+{
+	const struct gpt_level *l = &v->paging.params.fmt->level[1];
+	uint64_t key = 1 + (gva >> (l->shift + l->bits));
+	unsigned i = key % ARRAY_SIZE(known->key);
+
+	if (known->key[i] != key) {
+		known->key[i] = key;
+		known->at[i] = find_table(v, gva, 1);
+	}
+	return known->at[i];
+}
+
+/* The guest's lowest-level entry for gva; NULL: there is none. Tables larger than a frame are not worth guessing. */
+static const uint8_t *guest_leaf(const struct vcpu *v, struct ahead_tables *known, uint64_t gva)
+{
+	const struct gpt_format *f = v->paging.params.fmt;
+
+	if (!v->paging.org->hierarchical || f->levels < 2 || f->entry_size << f->level[0].bits > (int)PAGE_SIZE ||
+	    f->entry_size << f->level[1].bits > (int)PAGE_SIZE)
+		return NULL;
+	const uint8_t *table = known_table(v, known, gva);
+
+	if (!table)
+		return NULL;
+	uint64_t pte = read_entry(table + entry_at(f, 1, 0, gva, false), f->entry_size);
+
+	if (!(pte & f->valid) || entry_is_leaf(f, 1, pte, f->page_size, f->family == GPT_RISCV))
+		return NULL;
+	return guest_ptr(v->mmu, entry_at(f, 0, entry_frame(f, pte) << PAGE_SHIFT, gva, false));
 }
 
 static void fetch_p2m(const struct mmu *mmu, uint64_t gpa)
@@ -85,9 +113,9 @@ static void fetch_p2m(const struct mmu *mmu, uint64_t gpa)
 	}
 }
 
-const uint8_t *ahead_table(const struct vcpu *v, uint64_t gva)
+const uint8_t *ahead_table(const struct vcpu *v, struct ahead_tables *known, uint64_t gva)
 {
-	const uint8_t *p = guest_leaf(v, gva);
+	const uint8_t *p = guest_leaf(v, known, gva);
 
 	if (p)
 		__builtin_prefetch(p);

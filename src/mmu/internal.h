@@ -68,6 +68,7 @@ struct mmu_fault {
 	struct tlb_entry entry;  /* what the TLB may hold */
 	bool cacheable;          /* it may: everything it was read from is tracked */
 	uint64_t refs, depth;    /* charged to this walk */
+	bool from_truth;         /* the entry was made from the per-gfn truth just now: nothing to compare */
 	bool dropped;            /* shadow+lazy: the entry was dropped by coherence: no exit */
 };
 

@@ -124,6 +124,7 @@ static enum walked native_walk(struct vcpu *v, struct mmu_fault *f)
 	if (f->kind == ACC_WRITE && !(map.rights & RIGHT_W))
 		return WALKED_HELP;
 	f->cacheable &= !f->space->bare;
+	f->from_truth = true;
 	make_entry(mmu, f, gfn.v, order, rights, map.mfn.v, map.order, map.rights);
 	return WALKED_OK;
 }

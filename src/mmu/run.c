@@ -19,6 +19,7 @@ static void run_init(struct run *r, struct vcpu *v)
 	r->need[REF_EVENT] = NEED_IMPOSSIBLE;
 	r->tag_space = (uint64_t)v->tag_space << 48;
 	memset(r->ahead, 0, sizeof(r->ahead));
+	memset(&r->known, 0, sizeof(r->known));
 }
 
 /* What a store writes: derived from its place in the work, so that every scheme stores the same. */
@@ -75,7 +76,7 @@ static void look_ahead(struct run *r, const ref_t *refs, size_t left)
 
 	if (left > AHEAD_TABLE && !ref_is_event(refs[AHEAD_TABLE])) {
 		r->ahead[far % AHEAD_RING].ref = refs[AHEAD_TABLE];
-		r->ahead[far % AHEAD_RING].entry = ahead_table(r->v, ref_gva(refs[AHEAD_TABLE]));
+		r->ahead[far % AHEAD_RING].entry = ahead_table(r->v, &r->known, ref_gva(refs[AHEAD_TABLE]));
 	}
 	if (left > AHEAD_DATA && r->ahead[near % AHEAD_RING].ref == refs[AHEAD_DATA] && r->ahead[near % AHEAD_RING].entry)
 		ahead_data(r->v, r->ahead[near % AHEAD_RING].entry);

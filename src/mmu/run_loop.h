@@ -17,6 +17,7 @@ struct run {
 	struct vcpu *v;
 	uint64_t need[4]; /* flags an entry must have, by kind; [3]: impossible */
 	uint64_t tag_space; /* in place */
+	struct ahead_tables known;
 	/* Entries asked for: [i % AHEAD_RING] for refs[i]. */
 	struct {
 		ref_t ref;

