@@ -272,25 +272,48 @@ static unsigned first_piece(uint64_t va, unsigned size)
 	return (unsigned)MIN(size, PAGE_SIZE - (va & PAGE_MASK));
 }
 
+/* The piece at a gpa once more, by the per-gfn truth: no table is asked. */
+static enum access_status locate(struct vcpu *v, enum acc_kind kind, gpa_t gpa, struct xlat *x)
+{
+	struct gfn_mapping map;
+
+	x->gpa = gpa;
+	x->emulate = kind == ACC_WRITE;
+	if (x->emulate)
+		return ACCESS_OK;
+	int err = gfn_fault(v->mmu->vm, gpa_to_gfn(gpa), false, &map);
+
+	x->hpa = HPA(mfn_to_hpa(map.mfn).v | (gpa.v & PAGE_MASK));
+	return err ? give_up(v, err) : ACCESS_OK;
+}
+
+enum { MOVED_MAX = 4 };
+
 /*
  * Both pages of a crossing access are translated before either is used, and
  * again if handling the second moved the first. (A store to be emulated
- * knows its gpa, which no handling moves: it exits once.)
+ * knows its gpa, which no handling moves: it exits once.) Where each page's
+ * tables drive out the other's, the first is at last done by its gpa.
  */
 static enum access_status xlate_both(struct vcpu *v, enum segment seg, uint64_t va, unsigned size,
 				     enum acc_kind kind, struct xlat x[2])
 {
 	unsigned n = first_piece(va, size);
 
-	for (;;) {
+	for (unsigned tries = 0;; tries++) {
 		enum access_status s = xlate(v, seg, va, kind, &x[0]);
 		uint64_t seq = v->mmu->vm->mmu_seq;
 
 		if (s || n == size)
 			return s;
+		bool by_gpa = tries == MOVED_MAX && !x[0].emulate;
+		gpa_t gpa = by_gpa && seg != SEG_BARE ? gpa_of(v->mmu, x[0].hpa) : x[0].gpa;
+
 		s = xlate(v, seg, va + n, kind, &x[1]);
 		if (s || seq == v->mmu->vm->mmu_seq || x[0].emulate)
 			return s;
+		if (by_gpa)
+			return locate(v, kind, gpa, &x[0]);
 	}
 }
 

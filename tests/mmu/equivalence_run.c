@@ -2,6 +2,7 @@
 /* A sequence on a rig and on the oracle side by side; what differs is shrunk and printed. */
 #include "equivalence.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -22,13 +23,20 @@ struct pair {
 };
 
 static uint8_t *flat;
-static jmp_buf on_panic;
+static sigjmp_buf on_panic;
 static char panic_what[160];
 
 static void panic(void *ctx, const char *file, int line, const char *what)
 {
 	snprintf(panic_what, sizeof(panic_what), "BUG %s:%d: %s", file, line, what);
-	longjmp(on_panic, 1);
+	siglongjmp(on_panic, 1);
+}
+
+/* Some bugs show as a loop without end. */
+static void too_long(int sig)
+{
+	snprintf(panic_what, sizeof(panic_what), "a loop without end");
+	siglongjmp(on_panic, 1);
 }
 
 static const struct host_ops catching = { .panic = panic };
@@ -469,7 +477,9 @@ static enum verdict try_once(struct pair *p)
 		return NOT_POSSIBLE;
 	p->g = &p->rig.g[0];
 	host_ops_set(&catching);
-	if (!setjmp(on_panic)) {
+	signal(SIGALRM, too_long);
+	alarm(10);
+	if (!sigsetjmp(on_panic, 1)) {
 		if (p->c->neighbour)
 			move_in(p);
 		bool ok = run_all(p) && (!p->c->neighbour || neighbour_is_whole(p));
@@ -479,6 +489,7 @@ static enum verdict try_once(struct pair *p)
 	} else {
 		snprintf(p->what, sizeof(p->what), "%s%s", closing ? "closing: " : "", panic_what);
 	}
+	alarm(0);
 	munmap(p->rig.ram, p->rig.m.bytes);
 	free(p->rig.cpu_memory);
 	return verdict;
@@ -492,7 +503,7 @@ static void shrink(struct pair *p)
 	*best = *p->s;
 	if (p->at < best->n)
 		best->n = p->at + 1;
-	time_t until = time(NULL) + 20;
+	time_t until = time(NULL) + 60;
 
 	for (unsigned chunk = best->n / 2, left = best->n; chunk; chunk = chunk > 1 ? chunk / 2 : left > best->n) {
 		left = best->n;
@@ -522,11 +533,7 @@ bool equivalent(const struct eq_config *c, const struct sequence *s)
 
 	p->c = c;
 	p->s = s;
-	/* Some bugs show as a loop without end. */
-	alarm(60);
 	enum verdict v = try_once(p);
-
-	alarm(0);
 
 	if (v == DIFFERENT) {
 		fprintf(stderr, "%s, host %s, tlb %s, thp %d, eager %d, budget %u, flood %u: seed %llu, operation %u: %s\n",

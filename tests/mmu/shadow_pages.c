@@ -172,6 +172,30 @@ static void test_small_budget(void **state)
 		}
 }
 
+/* Two pages side by side, of tables so far apart that a small budget has room for one path only. */
+static void test_crossing_under_small_budget(void **state)
+{
+	static const char *const schemes[] = { "shadow", "shadow+lazy", "shadow/inverted" };
+
+	for (unsigned k = 0; k < ARRAY_SIZE(schemes); k++)
+		for (unsigned budget = 1; budget < 10; budget++) {
+			struct rig_space s;
+			struct rig r;
+			uint64_t end = UINT64_C(1) << 39, got;
+
+			rig_open(&r, &(struct rig_config){ .scheme = schemes[k], .shadow_budget = budget, .flood_limit = 1 });
+			rig_space_init(&s, &r.g[0]);
+			rig_map(&s, end - 4096, 1000, 0, RIG_RIGHTS);
+			rig_map(&s, end, 1001, 0, RIG_RIGHTS);
+			rig_enter(&s);
+			assert_int_equal(vcpu_store(&r.g[0].v, SEG_PAGED, end - 3, 8, 0x1122334455667788), ACCESS_OK);
+			assert_int_equal(vcpu_load(&r.g[0].v, SEG_PAGED, end - 3, 8, &got), ACCESS_OK);
+			assert_int_equal(got, 0x1122334455667788);
+			rig_audit(&r);
+			rig_close(&r);
+		}
+}
+
 /* ---- lazy ---- */
 
 static void remap(struct rig_space *s, unsigned page, uint64_t gfn)
@@ -396,6 +420,7 @@ int main(void)
 		cmocka_unit_test(test_each_store_exits),
 		cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_small_budget),
+		cmocka_unit_test(test_crossing_under_small_budget),
 		cmocka_unit_test(test_one_exit_then_none),
 		cmocka_unit_test(test_cut_off_while_out_of_step),
 		cmocka_unit_test(test_accessed_and_dirty),
