@@ -96,10 +96,10 @@ def targets_of(directory, tests):
 
 
 def fuzz_targets(directory):
-    """Executables of fuzz/, by name."""
+    """libFuzzer's programs of fuzz/, by the name of what they fuzz."""
     fuzz = os.path.join(ROOT, 'fuzz') + os.sep
-    return {t['name']: t['filename'][0] for t in introspect(directory, 'targets')
-            if t['type'] == 'executable' and t['defined_in'].startswith(fuzz)}
+    return {t['name'].removeprefix('libfuzzer-'): t['filename'][0] for t in introspect(directory, 'targets')
+            if t['type'] == 'executable' and t['name'].startswith('libfuzzer-') and t['defined_in'].startswith(fuzz)}
 
 
 def corpus_of(name):
