@@ -389,6 +389,8 @@ static enum walked nested_walk_both(struct mmu *mmu, struct mmu_fault *f)
 	}
 	gfn_t gfn = gpa_to_gfn(f->gpa);
 
+	/* Wanted right after the second stage, whether it finds the gfn or not. */
+	gfn_prefetch(mmu->vm, gfn);
 	if (second_stage(mmu, f->gpa, f->kind, &h)) {
 		if (memslot_find(mmu->vm, gfn))
 			return need_help(f, f->gpa, f->kind);
