@@ -21,6 +21,7 @@ struct exp_vm {
 	struct vcpu vcpu;
 	struct guest *guest;
 	struct trace *trace;
+	const struct workload *work;
 	struct scheme scheme;
 	struct guest_config guest_config;
 	bool finished;
@@ -157,6 +158,7 @@ static int build_guest(struct exp *e, struct exp_vm *v, const struct workload *w
 	}
 	if (rc)
 		return error_set(err, EXIT_RESOURCES, "no memory for the guest of %s; raise --mem", v->vm->name);
+	v->work = work;
 	v->trace = workload_open(work, e->c.seed, err);
 	if (!v->trace)
 		return err->exit_code ? err->exit_code : EXIT_INPUT;
@@ -324,6 +326,9 @@ static void collect_vm(struct exp *e, unsigned i, struct vm_result *r)
 	/* What the work did, before the digest's own reading of memory is counted. */
 	r->stats = v->vm->stats;
 	r->guest = *guest_stats(v->guest);
+	/* Fetches, as the trace has them: of a recorded program one a block. A run cut short has no count. */
+	if (r->stats.refs == v->work->refs)
+		r->stats.instructions = v->work->instructions;
 	r->guest_bytes = vm_pages(v->vm) << PAGE_SHIFT;
 	r->guest_table_bytes = guest_table_bytes(v->guest);
 	mmu_bytes(v->mmu, &r->vmm_table_bytes, &r->metadata_bytes);
