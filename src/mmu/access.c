@@ -343,9 +343,8 @@ enum access_status vcpu_store(struct vcpu *v, enum segment seg, uint64_t addr, u
 	s = store_piece(v, seg, &x[0], &value, n);
 	if (s || n == size)
 		return s;
-	/* The first piece may have changed how the second is translated (both may be tables). */
-	s = xlate(v, seg, addr + n, ACC_WRITE, &x[1]);
-	return s ? s : store_piece(v, seg, &x[1], (uint8_t *)&value + n, size - n);
+	/* As it was translated before the first piece, which may itself lie in a table, changed anything. */
+	return store_piece(v, seg, &x[1], (uint8_t *)&value + n, size - n);
 }
 
 enum access_status vcpu_cas(struct vcpu *v, enum segment seg, uint64_t addr, unsigned size,

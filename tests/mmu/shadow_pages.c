@@ -110,11 +110,18 @@ static void test_each_store_exits(void **state)
 	/* Across the end of the table, which was made last, into an ordinary page. */
 	rig_poke(&r.g[0], addr + PAGE_SIZE - 4, 8, 0);
 	assert_int_equal(stats(&r)->mmu_pte_write, n + 9);
+	/* From one table into another, with what stands there: an exit each. */
+	uint64_t both;
+
+	assert_true(is_protected(&r, table - 1));
+	assert_int_equal(vcpu_load(v, SEG_BARE, addr - 4, 8, &both), ACCESS_OK);
+	rig_poke(&r.g[0], addr - 4, 8, both);
+	assert_int_equal(stats(&r)->mmu_pte_write, n + 11);
 	assert_int_equal(stats(&r)->exit_by[EXIT_TABLE_WRITE], stats(&r)->mmu_pte_write);
 	assert_int_equal(stats(&r)->shadow_table_write, stats(&r)->mmu_pte_write);
 	/* The second door needs no exit. */
 	assert_int_equal(vm_write(r.g[0].vm, GPA(addr + 0x800), &n, 8), 0);
-	assert_int_equal(stats(&r)->mmu_pte_write, n + 9);
+	assert_int_equal(stats(&r)->mmu_pte_write, n + 11);
 	touch_pages(&r, va0, 4, 1000);
 	rig_close(&r);
 }
