@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench-engine [REFS [STREAM]]: the engine beside the bare loop over the same decoded
+ * bench-engine [REFS [STREAM [SCHEME]]]: the engine beside the bare loop over the same decoded
  * records: same geometry, replacement and walk caches. The engine runs the
  * whole of it: model guest, rights, all counters, the truth check at each TLB
  * fill, and the state digest. Both are timed in turn, pass by pass, and the
@@ -8,6 +8,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "bare_tlb.h"
 #include "base/digest.h"
@@ -143,6 +144,15 @@ static void compare(const struct stream *s, struct bare *b, const char *scheme, 
 	free(e);
 }
 
+/* Each beside the bare loop that walks as it does. */
+static const struct {
+	const char *name;
+	enum bare_mode bare;
+} schemes[] = {
+	{ "native", BARE_NATIVE_CACHED },
+	{ "nested/radix", BARE_NESTED_CACHED },
+};
+
 int main(int argc, char **argv)
 {
 	size_t n = argc > 1 ? strtoul(argv[1], NULL, 0) : 8000000;
@@ -157,8 +167,9 @@ int main(int argc, char **argv)
 			continue;
 		if (!stream_init(&s, (enum stream_kind)k, n, SEED) || !(b = bare_create(s.base, s.bytes)))
 			bench_die("out of memory");
-		compare(&s, b, "native", BARE_NATIVE_CACHED);
-		compare(&s, b, "nested/radix", BARE_NESTED_CACHED);
+		for (unsigned i = 0; i < ARRAY_SIZE(schemes); i++)
+			if (argc <= 3 || !strcmp(argv[3], schemes[i].name))
+				compare(&s, b, schemes[i].name, schemes[i].bare);
 		bare_destroy(b);
 		stream_fini(&s);
 	}

@@ -5,6 +5,7 @@
  * the access is done, is the guest's own fault, or must be emulated.
  */
 #include "mmu/access.h"
+#include "mmu/quick.h"
 
 /* Retries that one access can need are a few (each page of each table once); more is a bug. */
 enum { TRIES_MAX = 4096 };
@@ -77,8 +78,9 @@ static void finish(struct vcpu *v, struct mmu_fault *f, struct xlat *x)
 	found(v, tlb_data(e->mfn, e->vmid, e->order, e->flags), f->va, x);
 }
 
+/* half: the guest's half of the first walk, if it was done before. */
 static enum access_status walk_until_done(struct vcpu *v, enum segment seg, uint64_t va, enum acc_kind kind,
-					  struct xlat *x)
+					  const struct guest_half *half, struct xlat *x)
 {
 	struct mmu *mmu = v->mmu;
 	struct mmu_fault f;
@@ -102,6 +104,7 @@ static enum access_status walk_until_done(struct vcpu *v, enum segment seg, uint
 		f.dropped = false;
 		f.from_truth = false;
 		f.refs = f.depth = 0;
+		f.half = tries ? NULL : half;
 		enum walked w = mmu->ops->walk(v, &f);
 
 		count_walk(v, seg, &f, w == WALKED_OK);
@@ -154,7 +157,7 @@ static NOINLINE enum access_status xlate_miss(struct vcpu *v, enum segment seg, 
 		if (!v->space)
 			return ACCESS_NOMEM;
 	}
-	return walk_until_done(v, seg, va, kind, x);
+	return walk_until_done(v, seg, va, kind, NULL, x);
 }
 
 static enum access_status xlate_bare(struct vcpu *v, uint64_t va, enum acc_kind kind, struct xlat *x)
@@ -177,6 +180,19 @@ static enum access_status xlate_bare(struct vcpu *v, uint64_t va, enum acc_kind 
 		return ACCESS_OK;
 	}
 	return xlate_miss(v, SEG_BARE, va, kind, x);
+}
+
+enum access_status quick_rest(struct vcpu *v, uint64_t gva, enum acc_kind kind, uint64_t pte, uint64_t refs)
+{
+	const struct gpt_format *fmt = v->space->p.params.fmt;
+	struct guest_half half = {
+		.gpa = GPA(gpt_frame(fmt, pte) << PAGE_SHIFT | (gva & PAGE_MASK)),
+		.rights = gpt_rights(fmt, 0, pte) & (uint8_t)~RIGHT_G,
+		.refs = refs,
+	};
+	struct xlat x;
+
+	return walk_until_done(v, SEG_PAGED, gva, kind, &half, &x);
 }
 
 enum access_status xlate(struct vcpu *v, enum segment seg, uint64_t va, enum acc_kind kind, struct xlat *x)

@@ -19,17 +19,6 @@ enum access_status xlate_found(struct vcpu *v, uint64_t va, enum acc_kind kind, 
 /* n bytes within one page, x translated for writing; in NULL: zeroes. */
 enum access_status store_piece(struct vcpu *v, enum segment seg, const struct xlat *x, const void *in, unsigned n);
 
-/* ---- ahead.c ---- */
-enum { AHEAD_TABLE = 10, AHEAD_DATA = 5, AHEAD_RING = 16 };
-/* Asks the host for the line of the leaf guest entry of gva, and says where that is (NULL: nowhere). */
-struct ahead_tables {
-	uint64_t key[8];       /* 1 + gva above a level-1 table's reach; 0: empty */
-	const uint8_t *at[8];  /* where that table stood when it was looked for */
-};
-const uint8_t *ahead_table(const struct vcpu *v, struct ahead_tables *known, uint64_t gva);
-/* And for what the entry there leads to. */
-void ahead_data(const struct vcpu *v, const uint8_t *entry);
-
 /* A walk under mmu_explain() succeeded. */
 void explain_found(struct vcpu *v, const struct mmu_fault *f);
 

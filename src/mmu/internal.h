@@ -5,6 +5,7 @@
  *   access.c    TLB, permissions, retry loop     (the first door)
  *   walk.c      one walk of a guest's table, with walk caches and tracking
  *   memory.c    guest memory as a struct pt_mem: each load itself translated
+ *   quick.c     the short way of a TLB miss
  *   track.c     which cached translations were read from which guest frame
  *   space.c     numbers of address spaces
  *   native.c nested.c shadow.c   the modes
@@ -51,6 +52,13 @@ struct guest_mem {
 	struct { gfn_t gfn; mfn_t mfn; } seen[WALK_TABLES_MAX];
 };
 
+/* What the short way (quick.h) found in the guest's table before it gave up. */
+struct guest_half {
+	gpa_t gpa;
+	uint8_t rights;
+	uint64_t refs; /* that it took */
+};
+
 /* One access on its way: inputs first, then what each stage finds. */
 struct mmu_fault {
 	const struct space *space;
@@ -68,6 +76,7 @@ struct mmu_fault {
 	struct tlb_entry entry;  /* what the TLB may hold */
 	bool cacheable;          /* it may: everything it was read from is tracked */
 	uint64_t refs, depth;    /* charged to this walk */
+	const struct guest_half *half; /* the guest's half of the walk, done before; NULL: not done */
 	bool from_truth;         /* the entry was made from the per-gfn truth just now: nothing to compare */
 	bool dropped;            /* shadow+lazy: the entry was dropped by coherence: no exit */
 };
@@ -87,6 +96,13 @@ enum fault_result {
 	MMU_EMULATE,   /* a store to a protected table: f->gpa; the hypervisor does it */
 };
 
+/* Can TLB misses go the short way (quick.h), and in how many dimensions? */
+enum quick_kind {
+	QUICK_NONE,
+	QUICK_DIRECT, /* the guest's table stands at gpa + constant and leads to the per-gfn truth */
+	QUICK_TWO,    /* each address goes through mmu->p2m */
+};
+
 /* Entries after `fault` may be NULL: the mode has nothing to do then. */
 struct mode_ops {
 	const char *name;
@@ -96,6 +112,7 @@ struct mode_ops {
 	bool hides_default;      /* and how results spell it: "shadow", but "nested/radix" */
 	uint32_t options;        /* enum scheme_flag it takes */
 	bool takes_roots;        /* +roots=N */
+	enum quick_kind quick;
 	bool bare_untranslated;  /* the unmapped segment needs no TLB: gpa + constant is an adder */
 	int (*possible)(const struct vm *vm, const struct scheme *s, const struct mmu_config *c, const char **why);
 	int (*attach)(struct mmu *mmu);
@@ -129,9 +146,9 @@ struct mode_ops {
 const struct mode_ops *mode_find(const char *name, size_t len);
 
 struct track_page;
-struct track_recent;
 struct shadow;
 
+struct track_recent;
 struct mmu {
 	struct vm *vm;
 	struct mmu_cpu *cpu;
@@ -174,6 +191,14 @@ struct mmu {
 void walk_shape(uint8_t shift[WC_LEVELS], const struct gpt_format *fmt);
 /* Walk caches are now this VM's; they keep what they hold if its tables are shaped as the last VM's. */
 void cpu_shape(struct mmu *mmu);
+
+/* The nested TLB's code for a page of this order; orders without one are kept as 4 KiB pieces (code 0). */
+static inline unsigned nested_tlb_code(const struct mmu_cpu *cpu, unsigned order)
+{
+	int code = cpu->tlb.code_of_order[order];
+
+	return code < 0 ? 0 : (unsigned)code;
+}
 
 /* ---- space.c ---- */
 
@@ -246,6 +271,27 @@ void no_memory_there(const struct mmu *mmu, struct mmu_fault *f);
 void check_entry(struct vcpu *v, const struct mmu_fault *f);
 
 /* ---- track.c ---- */
+
+/*
+ * Uses noted of late, by table: nearly every walk comes by one of them. Only
+ * a use that stands in its page's list is here; when any goes, all go.
+ */
+struct track_recent {
+	uint64_t table, va_base; /* bits 2..0 of va_base: level; 0 is never a level-7 table */
+	uint32_t space;          /* 0: nothing is noted here */
+	uint32_t where;          /* the table's mfn when this was noted: a guess, for look-aheads */
+	uint64_t unused;         /* two to a line */
+};
+enum { TRACK_RECENT = 4096 };
+
+static inline struct track_recent *track_recent_slot(const struct mmu *mmu, uint64_t table)
+{
+	return &mmu->track_recent[(table >> PAGE_SHIFT) & (TRACK_RECENT - 1)];
+}
+static inline bool track_is_recent(const struct track_recent *r, uint64_t table, uint64_t base_and_level, uint32_t space)
+{
+	return r->table == table && r->va_base == base_and_level && r->space == space;
+}
 
 int track_init(struct mmu *mmu);
 void track_fini(struct mmu *mmu);

@@ -39,6 +39,7 @@ struct mmu_cpu {
 	struct walk_cache guest_wc; /* of guest tables, or of the shadow table */
 	struct walk_cache host_wc;  /* of second-stage tables */
 	struct tlb_array nested;    /* gpa → hpa */
+	uint8_t nested_codes;       /* bit n: entries of order code n were ever in it */
 	struct rng rng;
 	struct space *space_of[TLB_SPACE_MAX + 1]; /* by number; [0] never used */
 	uint32_t next_space;
@@ -68,6 +69,7 @@ struct mmu_config {
 	enum mmu_visibility visibility;
 	enum mmu_check check;
 	bool p2m_eager;        /* second stage filled at attach */
+	bool long_way;         /* every TLB miss goes the long way (mmu/quick.h): for tests that compare */
 	unsigned shadow_budget; /* shadow pages at most; 0: a quarter of the machine's frames */
 	unsigned flood_limit;  /* writes to a table without a use of it before it is dropped; 0: 3 as KVM */
 };

@@ -141,6 +141,7 @@ static int native_fault(struct vcpu *v, struct mmu_fault *f)
 static const struct mode_ops native_mode = {
 	.name = "native",
 	.summary = "the guest's table alone: what the work costs without a hypervisor",
+	.quick = QUICK_DIRECT,
 	.bare_untranslated = true,
 	.possible = possible,
 	.attach = attach,

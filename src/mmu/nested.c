@@ -27,13 +27,12 @@ static bool nested_tlb_find(struct mmu *mmu, uint64_t gfn, enum acc_kind kind, s
 {
 	struct mmu_cpu *cpu = mmu->cpu;
 
-	for (unsigned code = 0; code < TLB_CODES; code++) {
+	for (unsigned code = 0; cpu->nested_codes >> code; code++) {
 		unsigned order = cpu->tlb.order_of_code[code];
+		uint64_t data = 0;
 
-		if (code && (!order || !(mmu->p2m->orders & BIT(order))))
-			continue;
-		uint64_t data = tlb_array_lookup(&cpu->nested, tlb_tag(mmu->gpa_space, code, gfn, order));
-
+		if (cpu->nested_codes >> code & 1)
+			data = tlb_array_lookup(&cpu->nested, tlb_tag(mmu->gpa_space, code, gfn, order));
 		if (!data)
 			continue;
 		if (!(data & kind_right(kind)))
@@ -47,16 +46,13 @@ static bool nested_tlb_find(struct mmu *mmu, uint64_t gfn, enum acc_kind kind, s
 static void nested_tlb_fill(struct mmu *mmu, uint64_t gfn, const struct host_map *h)
 {
 	struct mmu_cpu *cpu = mmu->cpu;
-	int code = cpu->tlb.code_of_order[h->order];
-	unsigned order = h->order;
-
-	if (code < 0)
-		code = (int)(order = 0);
-	uint64_t tag = tlb_tag(mmu->gpa_space, (unsigned)code, gfn, order);
+	unsigned code = nested_tlb_code(cpu, h->order), order = cpu->tlb.order_of_code[code];
+	uint64_t tag = tlb_tag(mmu->gpa_space, code, gfn, order);
 	uint64_t first = h->mfn - (gfn & low_bits(order));
 
 	tlb_array_remove(&cpu->nested, tag);
 	tlb_array_insert(&cpu->nested, tag, tlb_data(first, mmu->vm->vmid, order, h->rights & RIGHT_RWX), &cpu->rng);
+	cpu->nested_codes |= (uint8_t)BIT(code);
 }
 
 /*
@@ -377,7 +373,11 @@ static enum walked nested_walk_both(struct mmu *mmu, struct mmu_fault *f)
 	uint8_t order = ORDER_1G, rights = RIGHT_ALL;
 	struct host_map h;
 
-	if (f->space->bare) {
+	if (f->half) {
+		f->gpa = f->half->gpa;
+		rights = f->half->rights;
+		order = ORDER_4K;
+	} else if (f->space->bare) {
 		f->gpa = GPA(f->va);
 	} else {
 		enum walked w = nested_walk_guest(mmu, f);
@@ -406,10 +406,11 @@ static enum walked nested_walk(struct vcpu *v, struct mmu_fault *f)
 	struct mmu *mmu = v->mmu;
 	const struct pt_mem_counts *g = &mmu->hw.m.counts, *h = &mmu->p2m->mem->counts;
 	uint64_t refs = g->refs + h->refs, depth = g->depth + h->depth;
+	uint64_t before = f->half ? f->half->refs : 0; /* one after the other */
 	enum walked w = nested_walk_both(mmu, f);
 
-	f->refs = g->refs + h->refs - refs;
-	f->depth = g->depth + h->depth - depth;
+	f->refs = g->refs + h->refs - refs + before;
+	f->depth = g->depth + h->depth - depth + before;
 	return w;
 }
 
@@ -507,6 +508,7 @@ static const struct mode_ops nested_mode = {
 	.name = "nested",
 	.summary = "two-dimensional: guest table and the hypervisor's gpa table, both walked by hardware",
 	.takes_org = true,
+	.quick = QUICK_TWO,
 	.default_org = "radix",
 	.possible = possible,
 	.attach = attach,

@@ -19,7 +19,7 @@ static void run_init(struct run *r, struct vcpu *v)
 	r->need[REF_EVENT] = NEED_IMPOSSIBLE;
 	r->tag_space = (uint64_t)v->tag_space << 48;
 	memset(r->ahead, 0, sizeof(r->ahead));
-	memset(&r->known, 0, sizeof(r->known));
+	r->quick.prepared = false;
 }
 
 /* What a store writes: derived from its place in the work, so that every scheme stores the same. */
@@ -69,34 +69,17 @@ static enum access_status move_bytes(struct vcpu *v, ref_t ref, uint64_t positio
 	return s;
 }
 
-/* References that follow one that missed: their walks' lines are asked for while this one's are under way. */
-static void look_ahead(struct run *r, const ref_t *refs, size_t left)
-{
-	size_t far = left - AHEAD_TABLE, near = left - AHEAD_DATA;
-
-	if (left > AHEAD_TABLE && !ref_is_event(refs[AHEAD_TABLE])) {
-		r->ahead[far % AHEAD_RING].ref = refs[AHEAD_TABLE];
-		r->ahead[far % AHEAD_RING].entry = ahead_table(r->v, &r->known, ref_gva(refs[AHEAD_TABLE]));
-	}
-	if (left > AHEAD_DATA && r->ahead[near % AHEAD_RING].ref == refs[AHEAD_DATA] && r->ahead[near % AHEAD_RING].entry)
-		ahead_data(r->v, r->ahead[near % AHEAD_RING].entry);
-}
-
-NOINLINE enum access_status run_slow(struct run *r, const ref_t *refs, size_t left, uint64_t hot)
+NOINLINE enum access_status run_slow(struct run *r, ref_t ref, uint64_t hot)
 {
 	struct vcpu *v = r->v;
-	ref_t ref = *refs;
-	uint64_t gva = ref_gva(ref);
+	uint64_t gva = ref_gva(ref), data = hot;
 	enum acc_kind kind = ref_kind(ref);
 	struct xlat x;
-	uint64_t data = hot;
 
 	if (!hot)
 		data = tlb_lookup_rest(&v->cpu->tlb, kind, v->tag_space, v->tag_gspace, gva >> PAGE_SHIFT);
 	if (data && (data & r->need[kind]) == r->need[kind])
 		return ACCESS_OK;
-	if (!data)
-		look_ahead(r, refs, left);
 	return xlate_found(v, gva, kind, data, &x);
 }
 

@@ -11,24 +11,71 @@
 #define QUIRE_MMU_RUN_LOOP_H
 
 #include "mmu/access.h"
-#include "tlb/hot.h"
+#include "mmu/quick.h"
+
+/* How far ahead of a reference that misses: its leaf guest entry; what that entry leads to. */
+enum { AHEAD_TABLE = 10, AHEAD_DATA = 5, AHEAD_RING = 16 };
 
 struct run {
 	struct vcpu *v;
 	uint64_t need[4]; /* flags an entry must have, by kind; [3]: impossible */
 	uint64_t tag_space; /* in place */
-	struct ahead_tables known;
+	struct quick quick;
 	/* Entries asked for: [i % AHEAD_RING] for refs[i]. */
 	struct {
 		ref_t ref;
-		const uint8_t *entry;
+		const uint64_t *entry;
 	} ahead[AHEAD_RING];
 };
 
-/* A reference whose page the first look did not find with the right it needs; hot: what it found. left: refs from here on. */
-enum access_status run_slow(struct run *r, const ref_t *refs, size_t left, uint64_t hot);
+/* A reference whose page the first look did not find with the right it needs; hot: what it found. */
+enum access_status run_slow(struct run *r, ref_t ref, uint64_t hot);
 /* A reference looked up from the start; one that crosses needs the page after it too. */
 enum access_status run_whole(struct vcpu *v, ref_t ref);
+
+/* References that follow one that missed: their walks' lines are asked for while this one's are under way. */
+static ALWAYS_INLINE void look_ahead(struct run *r, const ref_t *refs, size_t left)
+{
+	size_t far = (left - AHEAD_TABLE) % AHEAD_RING, near = (left - AHEAD_DATA) % AHEAD_RING;
+
+	if (left > AHEAD_TABLE && !ref_is_event(refs[AHEAD_TABLE])) {
+		r->ahead[far].ref = refs[AHEAD_TABLE];
+		r->ahead[far].entry = quick_ahead_table(&r->quick, r->v, ref_gva(refs[AHEAD_TABLE]));
+	}
+	/* Memory in one run has nothing more to wait for. */
+	if (!r->quick.direct && left > AHEAD_DATA && r->ahead[near].ref == refs[AHEAD_DATA] && r->ahead[near].entry)
+		quick_ahead_data(&r->quick, r->ahead[near].entry);
+}
+
+/* A data reference that the first level has not got. left: refs from here on. */
+static NOINLINE enum access_status run_miss(struct run *r, const ref_t *refs, size_t left, uint64_t tag)
+{
+	struct vcpu *v = r->v;
+	struct tlb *t = &v->cpu->tlb;
+	uint64_t gva = ref_gva(*refs), data, leaf;
+	unsigned kind = ref_kind(*refs), taken;
+	enum quick_end end = QUICK_NOT;
+	struct xlat x;
+
+	if (!tlb_is_common(t, v->tag_gspace))
+		return run_slow(r, *refs, 0);
+	data = tlb_common_l2_lookup(t, tag);
+	if (likely((data & r->need[kind]) == r->need[kind]))
+		return ACCESS_OK;
+	if (unlikely(data))
+		return xlate_found(v, gva, kind, data, &x);
+	if (unlikely(!r->quick.prepared))
+		quick_prepare(&r->quick, v);
+	if (r->quick.guest.usable)
+		look_ahead(r, refs, left);
+	if (r->quick.open == QUICK_DIRECT)
+		end = quick_direct(&r->quick, gva, kind, tag) ? QUICK_DONE : QUICK_NOT;
+	else if (r->quick.open == QUICK_TWO)
+		end = quick_two(&r->quick, gva, kind, tag, &leaf, &taken);
+	return likely(end == QUICK_DONE) ? ACCESS_OK :
+	       end == QUICK_HALF ? quick_rest(v, gva, kind, leaf, taken) :
+				   xlate_found(v, gva, kind, 0, &x);
+}
 
 /* The loop, compiled for each way of looking at the first level. */
 enum hot { HOT_WAY0, HOT_4WAYS };
@@ -56,7 +103,7 @@ static ALWAYS_INLINE enum access_status run_hot(struct run *r, const ref_t *refs
 								      tlb_hot(t, kind == ACC_EXEC, tag);
 			if (likely((data & need) == need))
 				continue;
-			s = run_slow(r, refs + i, n - i, data);
+			s = !data && kind != ACC_EXEC ? run_miss(r, refs + i, n - i, tag) : run_slow(r, ref, data);
 		}
 		if (unlikely(s))
 			break;

@@ -42,22 +42,6 @@ struct track_page {
 
 enum { TRACK_BUCKETS_FIRST = 512, TRACK_DROP_SINGLY = 8 };
 
-/*
- * Uses noted of late, by table: nearly every walk comes by one of them. Only
- * a use that stands in its page's list is here; when any goes, all go.
- */
-struct track_recent {
-	uint64_t table, va_base; /* bits 2..0 of va_base: level; 0 is never a level-7 table */
-	uint32_t space;
-	uint32_t valid;
-};
-enum { TRACK_RECENT = 4096 };
-
-static struct track_recent *recent_slot(struct mmu *mmu, uint64_t table)
-{
-	return &mmu->track_recent[(table >> PAGE_SHIFT) & (TRACK_RECENT - 1)];
-}
-
 static void recent_forget(struct mmu *mmu)
 {
 	if (mmu->track_recent_used)
@@ -222,6 +206,14 @@ bool track_header(struct mmu *mmu, gfn_t gfn)
 	return p;
 }
 
+/* For look-aheads, that may be wrong for free. */
+static uint32_t where_now(struct mmu *mmu, uint64_t table)
+{
+	struct gfn_mapping map;
+
+	return gfn_peek(mmu->vm, GFN(table >> PAGE_SHIFT), &map) ? 0 : (uint32_t)map.mfn.v;
+}
+
 static uint64_t table_span(const struct gpt_format *fmt, unsigned level)
 {
 	return BIT(fmt->level[level].shift + fmt->level[level].bits);
@@ -231,11 +223,10 @@ bool track_table(struct mmu *mmu, const struct space *s, const struct walk_table
 {
 	const struct gpt_format *fmt = s->p.params.fmt;
 	uint64_t base = align_down(va, table_span(fmt, t->level));
-	struct track_recent *recent = recent_slot(mmu, t->addr);
+	struct track_recent *recent = track_recent_slot(mmu, t->addr);
 
 	/* Tables of several frames are noted frame by frame, and not here. */
-	if (likely(recent->table == t->addr && recent->va_base == (base | t->level) && recent->valid &&
-		   recent->space == s->number))
+	if (likely(track_is_recent(recent, t->addr, base | t->level, s->number)))
 		return true;
 	uint64_t entry = t->addr + gpt_index(fmt, t->level, va, false) * fmt->entry_size;
 	struct track_page *p = get(mmu, GFN(entry >> PAGE_SHIFT));
@@ -243,7 +234,7 @@ bool track_table(struct mmu *mmu, const struct space *s, const struct walk_table
 	if (!p)
 		return false;
 	if ((uint64_t)fmt->entry_size << fmt->level[t->level].bits <= PAGE_SIZE) {
-		*recent = (struct track_recent){ t->addr, base | t->level, s->number, 1 };
+		*recent = (struct track_recent){ t->addr, base | t->level, s->number, where_now(mmu, t->addr), 0 };
 		mmu->track_recent_used = true;
 	}
 	for (struct track_use *u = p->uses; u; u = u->next)

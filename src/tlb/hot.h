@@ -38,4 +38,58 @@ static ALWAYS_INLINE uint64_t tlb_hot4(struct tlb *t, uint64_t tag0)
 	return data;
 }
 
+/* Most x86 servers of a decade have these; lookups there are compiled for them. */
+static const struct array_shape tlb_common_l1 = {.ways = 4, .policy = TLB_LRU, .order = TLB_ORDER_PLACE};
+static const struct array_shape tlb_common_l2 = {.ways = 12, .policy = TLB_LRU, .order = TLB_ORDER_WORD};
+
+/* Data L1 and L2 are of the common shapes, and only 4 KiB pages, none of gspace (0: any), can be in them. */
+static ALWAYS_INLINE bool tlb_is_common(const struct tlb *t, uint32_t gspace)
+{
+	return t->is_common_path && !(gspace && (t->spaces_seen >> (gspace & 63) & 1));
+}
+
+/* For a tag known not to be in the array, which is present. */
+static ALWAYS_INLINE void tlb_put_new(struct tlb *t, struct tlb_array *a, struct array_shape s, uint64_t tag,
+				      uint64_t data)
+{
+	t->counts.evictions += array_insert_new(a, s, tag, data, &t->rng) != 0;
+}
+
+/*
+ * What is left of a lookup of data when the first level has not got it, where
+ * tlb_is_common: the data word out of the second level, which refills the
+ * first, or 0. Counts.
+ */
+static ALWAYS_INLINE uint64_t tlb_common_l2_lookup(struct tlb *t, uint64_t tag)
+{
+	struct tlb_array *l2 = &t->l2[0];
+	size_t base = array_base(l2, tlb_common_l2, tag);
+	int way = array_find(l2, tlb_common_l2, base, tag);
+	uint64_t data;
+
+	t->counts.l1d_misses++;
+	if (way < 0) {
+		t->counts.l2_misses++;
+		t->missed = tag;
+		return 0;
+	}
+	t->counts.l2_hits++;
+	data = l2->data[array_touch(l2, tlb_common_l2, base, tag, (unsigned)way)];
+	tlb_put_new(t, &t->l1[0][0], tlb_common_l1, tag, data);
+	return data;
+}
+
+/* The fill after it: tag is t->missed. True: instruction L1 may hold a copy, which must follow. */
+static ALWAYS_INLINE bool tlb_common_fill(struct tlb *t, uint64_t tag, uint64_t data)
+{
+	t->counts.fills++;
+	/* Counts that must not wrap to "none". */
+	t->live[0] += t->live[0] != UINT32_MAX;
+	t->spaces_seen |= BIT(tag >> 48 & 63);
+	tlb_put_new(t, &t->l1[0][0], tlb_common_l1, tag, data);
+	tlb_put_new(t, &t->l2[0], tlb_common_l2, tag, data);
+	t->missed = 0;
+	return t->instr_filled;
+}
+
 #endif

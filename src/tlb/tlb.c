@@ -13,7 +13,7 @@
 
 #include <errno.h>
 
-#include "tlb/array.h"
+#include "tlb/hot.h"
 
 enum { L1_DATA = 0, L1_INSTR = 1, L1_KINDS = 2 };
 enum {
@@ -47,10 +47,6 @@ static ALWAYS_INLINE struct tlb_array *array_at(struct tlb *t, unsigned i)
 	return level < L1_KINDS ? &t->l1[level][class] : &t->l2[class];
 }
 
-/* Most x86 servers of a decade have these; lookups there are compiled for them. */
-static const struct array_shape common_l1 = {.ways = 4, .policy = TLB_LRU, .order = TLB_ORDER_PLACE};
-static const struct array_shape common_l2 = {.ways = 12, .policy = TLB_LRU, .order = TLB_ORDER_WORD};
-
 /* Configuration and start */
 
 static bool is_shape(const struct tlb_array *a, const struct array_shape *s)
@@ -60,7 +56,7 @@ static bool is_shape(const struct tlb_array *a, const struct array_shape *s)
 
 static bool has_common_shapes(const struct tlb *t)
 {
-	return is_shape(&t->l1[L1_DATA][0], &common_l1) && is_shape(&t->l2[0], &common_l2);
+	return is_shape(&t->l1[L1_DATA][0], &tlb_common_l1) && is_shape(&t->l2[0], &tlb_common_l2);
 }
 
 size_t tlb_bytes(const struct tlb_config *config)
@@ -147,13 +143,6 @@ static ALWAYS_INLINE uint64_t probe_level(struct tlb *t, struct tlb_array arrays
 	return data;
 }
 
-/* For a tag known not to be in the array, which is present. */
-static ALWAYS_INLINE void put_new(struct tlb *t, struct tlb_array *a, struct array_shape s, uint64_t tag,
-				  uint64_t data)
-{
-	t->counts.evictions += array_insert_new(a, s, tag, data, &t->rng) != 0;
-}
-
 static ALWAYS_INLINE void count_l1_miss(struct tlb *t, unsigned which)
 {
 	if (which == L1_INSTR)
@@ -181,39 +170,24 @@ static NOINLINE uint64_t lookup_general(struct tlb *t, unsigned which, uint32_t 
 	l1 = &t->l1[which][t->l1_of_code[tag_code(tag)]];
 	t->instr_filled |= which == L1_INSTR;
 	if (l1->present)
-		put_new(t, l1, array_shape(l1), tag, data);
+		tlb_put_new(t, l1, array_shape(l1), tag, data);
 	return data;
 }
 
 /* The same for data where only 4 KiB pages of this space can be found, in arrays of the common shapes. */
 static ALWAYS_INLINE uint64_t lookup_small(struct tlb *t, uint32_t space, uint64_t vpn)
 {
-	struct tlb_array *l1 = &t->l1[L1_DATA][0], *l2 = &t->l2[0];
-	uint64_t tag = tlb_tag(space, 0, vpn, 0), data;
-	size_t base = array_base(l1, common_l1, tag);
-	int way = array_find(l1, common_l1, base, tag);
+	struct tlb_array *l1 = &t->l1[L1_DATA][0];
+	uint64_t tag = tlb_tag(space, 0, vpn, 0), data = array_lookup(l1, tlb_common_l1, tag);
 
-	if (way >= 0)
-		return l1->data[array_touch(l1, common_l1, base, tag, (unsigned)way)];
-	t->counts.l1d_misses++;
-	base = array_base(l2, common_l2, tag);
-	way = array_find(l2, common_l2, base, tag);
-	if (way < 0) {
-		t->counts.l2_misses++;
-		t->missed = tag;
-		return 0;
-	}
-	t->counts.l2_hits++;
-	data = l2->data[array_touch(l2, common_l2, base, tag, (unsigned)way)];
-	put_new(t, l1, common_l1, tag, data);
-	return data;
+	return data ? data : tlb_common_l2_lookup(t, tag);
 }
 
 uint64_t tlb_lookup_rest(struct tlb *t, enum acc_kind kind, uint32_t space, uint32_t gspace, uint64_t vpn)
 {
 	unsigned which = l1_of_kind(kind);
 
-	if (likely(which == L1_DATA && t->is_common_path && !(gspace && has_seen(t, gspace))))
+	if (likely(which == L1_DATA && tlb_is_common(t, gspace)))
 		return lookup_small(t, space, vpn);
 	return lookup_general(t, which, space, gspace, vpn);
 }
@@ -276,7 +250,12 @@ static ALWAYS_INLINE bool replace(struct tlb_array *a, uint64_t tag, uint64_t da
 static ALWAYS_INLINE void put(struct tlb *t, struct tlb_array *a, uint64_t tag, uint64_t data)
 {
 	if (a->present && !replace(a, tag, data))
-		put_new(t, a, array_shape(a), tag, data);
+		tlb_put_new(t, a, array_shape(a), tag, data);
+}
+
+void tlb_follow_instr(struct tlb *t, uint64_t tag, uint64_t data)
+{
+	replace(&t->l1[L1_INSTR][t->l1_of_code[0]], tag, data);
 }
 
 void tlb_fill(struct tlb *t, enum acc_kind kind, const struct tlb_entry *e)
@@ -293,19 +272,17 @@ void tlb_fill(struct tlb *t, enum acc_kind kind, const struct tlb_entry *e)
 
 	class1 = t->l1_of_code[code];
 	class2 = t->l2_of_code[code];
-	t->counts.fills++;
-	/* Counts that must not wrap to "none". */
-	t->live[code] += t->live[code] != UINT32_MAX;
-	t->is_common_path &= code == 0;
-	t->spaces_seen |= BIT(e->space & 63);
 	if (tag == t->missed && which == L1_DATA) {
-		put_new(t, &t->l1[L1_DATA][0], common_l1, tag, data);
-		put_new(t, &t->l2[0], common_l2, tag, data);
+		tlb_common_fill(t, tag, data);
 	} else {
+		t->counts.fills++;
+		t->live[code] += t->live[code] != UINT32_MAX;
+		t->is_common_path &= code == 0;
+		t->spaces_seen |= BIT(e->space & 63);
 		put(t, &t->l1[which][class1], tag, data);
 		put(t, &t->l2[class2], tag, data);
+		t->missed = 0;
 	}
-	t->missed = 0;
 	t->instr_filled |= which == L1_INSTR;
 	if (which == L1_INSTR || t->instr_filled)
 		replace(&t->l1[!which][class1], tag, data);

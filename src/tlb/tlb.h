@@ -181,6 +181,8 @@ uint64_t tlb_peek(const struct tlb *t, enum acc_kind kind, uint32_t space, uint3
  * ever disagree).
  */
 void tlb_fill(struct tlb *t, enum acc_kind kind, const struct tlb_entry *e);
+/* A 4 KiB entry of data was filled: a copy of it in instruction L1 becomes its equal. */
+void tlb_follow_instr(struct tlb *t, uint64_t tag, uint64_t data);
 
 /* Drops what translates vpn in this space, of whatever order; gspace 0: leave globals. Returns entries dropped. */
 unsigned tlb_inval_page(struct tlb *t, uint32_t space, uint32_t gspace, uint64_t vpn);

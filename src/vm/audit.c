@@ -40,7 +40,7 @@ static int audit_block(struct vm *vm, const struct memslot *s, uint64_t b, uint6
 	unsigned split = 0, backed = 0;
 
 	if (!block->states)
-		return block->split || block->backed || block->huge ? bad(why, "a block without states has counts") : 0;
+		return block->split || block->backed || block->run ? bad(why, "a block without states has counts") : 0;
 	for (unsigned i = 0; i < GFN_BLOCK; i++) {
 		struct gfn_state st = block->states[i];
 		int err = audit_gfn(vm, GFN(first + i), st, why);
@@ -49,10 +49,10 @@ static int audit_block(struct vm *vm, const struct memslot *s, uint64_t b, uint6
 			return err;
 		split += (gfn_flags(st) & GFN_SPLIT_FLAGS) != 0;
 		backed += gfn_kind(st) == GFN_BACKED;
-		if (block->huge && gfn_mfn(st).v != gfn_mfn(block->states[0]).v + i)
+		if (block->run && gfn_mfn(st).v != block->run - 1 + i)
 			return bad(why, "a block said to be one run is not");
 	}
-	if (block->huge && !is_aligned(gfn_mfn(block->states[0]).v, GFN_BLOCK))
+	if (block->run && !is_aligned(block->run - 1, GFN_BLOCK))
 		return bad(why, "a run of a block is not aligned");
 	if (split != block->split || backed != block->backed)
 		return bad(why, "a block's counts are wrong");

@@ -73,7 +73,7 @@ static void note_run(struct funnel *f, unsigned order)
 {
 	if (order >= ORDER_2M)
 		for (uint64_t i = 0; i < BIT(order); i += GFN_BLOCK)
-			slot_block(f->slot, GFN(f->gfn.v + i))->huge = 1;
+			slot_block(f->slot, GFN(f->gfn.v + i))->run = 1 + gfn_mfn(state_at(f, i)).v;
 	if (order >= ORDER_1G)
 		slot_giga(f->slot, f->gfn)->run = 1;
 }

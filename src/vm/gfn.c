@@ -15,7 +15,7 @@ void gfn_prefetch(struct vm *vm, gfn_t gfn)
 	const struct memslot *s = memslot_find(vm, gfn);
 	const struct gfn_block *b = s ? slot_block(s, gfn) : NULL;
 
-	if (b && b->states && !b->huge)
+	if (b && b->states && !b->run)
 		__builtin_prefetch(&b->states[gfn.v % GFN_BLOCK]);
 }
 
@@ -37,7 +37,7 @@ static unsigned mapping_order(const struct vm *vm, const struct memslot *s, gfn_
 		return ORDER_4K;
 	if (g->run && !g->split)
 		return ORDER_1G;
-	return b->huge && !b->split ? ORDER_2M : ORDER_4K;
+	return b->run && !b->split ? ORDER_2M : ORDER_4K;
 }
 
 static void describe(const struct vm *vm, const struct memslot *s, gfn_t gfn, struct gfn_mapping *out)
@@ -51,16 +51,16 @@ static void describe(const struct vm *vm, const struct memslot *s, gfn_t gfn, st
 
 /*
  * A block that is one run, with nothing against a superpage and no dirty log,
- * is told by its first word: one line for 512 pages.
+ * tells of its 512 pages without their words.
  */
 static bool peek_run(const struct vm *vm, const struct memslot *s, gfn_t gfn, struct gfn_mapping *out)
 {
 	const struct gfn_block *b = slot_block(s, gfn);
 
-	if (!b->huge || b->split || vm->dirty_logging)
+	if (!b->run || b->split || vm->dirty_logging)
 		return false;
-	out->mfn = MFN(gfn_mfn(b->states[0]).v + gfn.v % GFN_BLOCK);
-	out->rights = gfn_rights(vm, s, b->states[0]);
+	out->mfn = MFN(b->run - 1 + gfn.v % GFN_BLOCK);
+	out->rights = gfn_rights(vm, s, (struct gfn_state){ 0 });
 	out->order = (uint8_t)mapping_order(vm, s, gfn);
 	return true;
 }

@@ -115,7 +115,7 @@ void slot_set(struct vm *vm, struct memslot *s, gfn_t gfn, struct gfn_state st)
 	vm->resident = (uint64_t)((int64_t)vm->resident + backed);
 	/* Any change of place ends a run; who makes one says so afterwards. */
 	if (gfn_kind(st) != gfn_kind(old) || gfn_mfn(st).v != gfn_mfn(old).v)
-		b->huge = g->run = 0;
+		b->run = g->run = 0;
 	b->states[gfn.v % GFN_BLOCK] = st;
 }
 
@@ -167,7 +167,7 @@ int vm_back_contiguous(struct vm *vm)
 		slot_set(vm, s, GFN(i), (struct gfn_state){ gfn_state_make(GFN_BACKED, base.v + i, 0) });
 	}
 	for (uint64_t g = 0; g + GFN_BLOCK <= s->npages; g += GFN_BLOCK)
-		slot_block(s, GFN(g))->huge = is_aligned(base.v, GFN_BLOCK);
+		slot_block(s, GFN(g))->run = is_aligned(base.v, GFN_BLOCK) ? 1 + base.v + g : 0;
 	for (uint64_t g = 0; g + BIT(ORDER_1G) <= s->npages; g += BIT(ORDER_1G))
 		slot_giga(s, GFN(g))->run = is_aligned(base.v, BIT(ORDER_1G));
 	vm->contiguous_base = base.v;

@@ -59,9 +59,9 @@ enum { GFN_BLOCK = 512 };
 /* 2 MiB of guest memory. */
 struct gfn_block {
 	struct gfn_state *states; /* NULL: all GFN_NONE, no flags */
+	uint64_t run;    /* 1 + first mfn of the one aligned 2 MiB run of frames that backs it; 0: there is none */
 	uint16_t split;  /* gfns inside with a reason against a superpage: GFN_SPLIT_FLAGS */
 	uint16_t backed; /* gfns inside that are GFN_BACKED */
-	uint16_t huge;   /* backed by one aligned 2 MiB run of machine frames */
 	uint16_t tracked; /* gfns inside whose frames are FRAME_TRACKED: the mmu's count */
 };
 

@@ -1,0 +1,494 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The short way of a TLB miss: a 4 KiB page of the guest's, by tables of eight-byte
+ * entries that hold nothing unusual, native or nested on a radix p2m.
+ *
+ *   look     finds all that the long way (access.c, walk.c, the mode) would find,
+ *            and changes nothing
+ *   settle   does to TLBs, walk caches and counters what it would have done
+ *
+ * Whatever is unusual (a fault, A or D to set, a pointer with less than all
+ * rights, a superpage of the guest's, a table that nobody tracks yet, a frame
+ * that may not be written) ends the look, and the long way begins anew. In two
+ * dimensions the guest's half is settled before the second half is looked
+ * at; then the long way goes on from there. So which way is taken shows in
+ * nothing but time (tests/mmu/quick.c).
+ *
+ * Inlined into run.c and run_wide.c. What does not change during a run of
+ * references is worked out once for it (quick_prepare).
+ */
+#ifndef QUIRE_MMU_QUICK_H
+#define QUIRE_MMU_QUICK_H
+
+#include "mmu/internal.h"
+#include "tlb/hot.h"
+#include "vm/memslot.h"
+
+enum { QUICK_KINDS = 2, QUICK_KNOWN = 8, QUICK_ALL = RIGHT_RWX | RIGHT_U };
+static_assert(ACC_READ == 0 && ACC_WRITE == 1, "kinds of data accesses index arrays");
+
+/* One dimension's tables. An entry is usual if (entry & mask) == want. */
+struct quick_dim {
+	struct { uint64_t mask, want; } table[GPT_LEVELS_MAX], leaf[QUICK_KINDS][GPT_LEVELS_MAX];
+	uint64_t pfn_mask;
+	uint64_t write;          /* all of these set: the leaf allows W */
+	uint64_t exec_mask, exec_want;
+	uint32_t index[GPT_LEVELS_MAX]; /* mask of a level's index */
+	uint8_t shift[GPT_LEVELS_MAX];
+	uint8_t pfn_shift, top;
+	uint8_t cached;          /* bit k: the walk cache of level k is in use */
+	uint8_t va_bits;         /* an address of more is not this format's */
+	bool usable;
+};
+
+/* Tables found before, for looking ahead: a guess. */
+struct quick_known {
+	uint64_t key[QUICK_KNOWN]; /* 1 + address above the reach of a level-1 table */
+	const uint64_t *at[QUICK_KNOWN];
+};
+
+struct quick {
+	enum quick_kind open; /* QUICK_NONE: every miss goes the long way */
+	bool prepared, sign_extended;
+	struct quick_dim guest, host;
+	struct mmu *mmu;
+	struct mmu_cpu *cpu;
+	uint8_t *ram;            /* machine address 0 */
+	const uint8_t *direct;   /* QUICK_DIRECT: guest-physical address 0 */
+	uint64_t direct_pages;
+	uint32_t space;
+	struct quick_known guest_known, host_known;
+};
+
+void quick_prepare(struct quick *q, struct vcpu *v);
+/* For gva's level-1 table, which is not among the known. */
+const uint64_t *quick_find_guest(struct quick *q, const struct vcpu *v, uint64_t gva);
+const uint64_t *quick_find_host(struct quick *q, uint64_t gpa);
+/* The guest's half is done: its leaf entry was this, after so many references. The long way does the rest. */
+enum access_status quick_rest(struct vcpu *v, uint64_t gva, enum acc_kind kind, uint64_t pte, uint64_t refs);
+
+static ALWAYS_INLINE uint64_t quick_frame(const struct quick_dim *d, uint64_t pte)
+{
+	return (pte & d->pfn_mask) >> d->pfn_shift;
+}
+
+static ALWAYS_INLINE uint64_t quick_entry(const uint8_t *table, const struct quick_dim *d, unsigned level, uint64_t va)
+{
+	return ((const uint64_t *)(const void *)table)[(va >> d->shift[level]) & d->index[level]];
+}
+
+static ALWAYS_INLINE bool quick_is_table(const struct quick_dim *d, unsigned level, uint64_t pte)
+{
+	return (pte & d->table[level].mask) == d->table[level].want;
+}
+
+static ALWAYS_INLINE bool quick_is_leaf(const struct quick_dim *d, unsigned kind, unsigned level, uint64_t pte)
+{
+	return (pte & d->leaf[kind][level].mask) == d->leaf[kind][level].want;
+}
+
+/* Of a usual leaf: R is sure. */
+static ALWAYS_INLINE unsigned quick_rights(const struct quick_dim *d, uint64_t pte)
+{
+	return RIGHT_R | ((pte & d->write) == d->write ? RIGHT_W : 0) |
+	       ((pte & d->exec_mask) == d->exec_want ? RIGHT_X : 0);
+}
+
+/* ---- walk caches: their order stands in words (quick_prepare sees to it) ---- */
+
+struct quick_hit {
+	unsigned level, way;
+	size_t base;
+};
+
+static ALWAYS_INLINE struct array_shape quick_shape(const struct tlb_array *a)
+{
+	return (struct array_shape){ .ways = a->ways, .policy = TLB_LRU, .order = TLB_ORDER_WORD };
+}
+
+static ALWAYS_INLINE uint64_t quick_wc_tag(const struct walk_cache *wc, unsigned level, uint32_t space, uint64_t va)
+{
+	return tlb_tag(space, 0, va >> wc->shift[level], 0);
+}
+
+/* Among the levels below `levels`. */
+static ALWAYS_INLINE bool quick_wc_find(const struct walk_cache *wc, unsigned cached, unsigned levels,
+					uint32_t space, uint64_t va, struct quick_hit *hit)
+{
+	for (unsigned k = 0; k < levels; k++) {
+		const struct tlb_array *a = &wc->level[k];
+		struct array_shape s = quick_shape(a);
+		uint64_t tag = quick_wc_tag(wc, k, space, va);
+		size_t base = array_base(a, s, tag);
+		int way = cached >> k & 1 ? array_find(a, s, base, tag) : -1;
+
+		if (way >= 0) {
+			*hit = (struct quick_hit){ k, (unsigned)way, base };
+			return true;
+		}
+	}
+	return false;
+}
+
+static ALWAYS_INLINE const struct wc_value *quick_wc_value(const struct walk_cache *wc, const struct quick_hit *hit)
+{
+	return &wc->val[hit->level][wc->level[hit->level].data[hit->base + hit->way]];
+}
+
+static ALWAYS_INLINE void quick_wc_touch(struct walk_cache *wc, uint32_t space, uint64_t va, const struct quick_hit *hit)
+{
+	struct tlb_array *a = &wc->level[hit->level];
+
+	wc->counts.hits[hit->level]++;
+	array_touch(a, quick_shape(a), hit->base, quick_wc_tag(wc, hit->level, space, va), hit->way);
+}
+
+/* A key known not to be there. */
+static ALWAYS_INLINE void quick_wc_fill(struct walk_cache *wc, unsigned level, uint32_t space, uint64_t va,
+					uint64_t table, uint64_t mfn)
+{
+	struct tlb_array *a = &wc->level[level];
+	uint64_t displaced;
+	size_t slot = array_take(a, quick_shape(a), quick_wc_tag(wc, level, space, va), &wc->rng, &displaced);
+
+	wc->counts.fills++;
+	wc->val[level][a->data[slot]] = (struct wc_value){ table, mfn, QUICK_ALL };
+}
+
+/* ---- the second stage ---- */
+
+struct quick_second {
+	uint64_t mfn;             /* of the gpa's own frame */
+	uint64_t tag;             /* nested TLB hit: the tag */
+	uint64_t table[GPT_LEVELS_MAX]; /* that the walk went through, by level */
+	struct quick_hit hit;     /* in the nested TLB, or in a walk cache */
+	uint8_t from, leaf;       /* levels of the first table and of the leaf */
+	uint8_t rights, order;
+	bool in_tlb, in_cache;
+};
+
+static ALWAYS_INLINE bool quick_nested_find(const struct quick *q, uint64_t gfn, struct quick_second *s)
+{
+	const struct tlb_array *a = &q->cpu->nested;
+	const struct tlb *t = &q->cpu->tlb;
+
+	for (unsigned code = 0, codes = q->cpu->nested_codes; codes >> code; code++) {
+		uint64_t tag = tlb_tag(q->mmu->gpa_space, code, gfn, t->order_of_code[code]);
+		size_t base = array_base(a, quick_shape(a), tag);
+		int way = codes >> code & 1 ? array_find(a, quick_shape(a), base, tag) : -1;
+
+		if (way < 0)
+			continue;
+		uint64_t data = a->data[base + (unsigned)way];
+
+		s->tag = tag;
+		s->hit = (struct quick_hit){ 0, (unsigned)way, base };
+		s->mfn = tlb_data_frame(data, gfn);
+		s->rights = tlb_data_flags(data) & RIGHT_RWX;
+		return true;
+	}
+	return false;
+}
+
+/* False: something is unusual. */
+static inline bool quick_second_look(const struct quick *q, uint64_t gfn, unsigned kind, struct quick_second *s)
+{
+	const struct quick_dim *d = &q->host;
+	const struct walk_cache *wc = &q->cpu->host_wc;
+	uint64_t gpa = gfn << PAGE_SHIFT, table = q->mmu->p2m->root, pte;
+	unsigned level = d->top;
+
+	s->hit = (struct quick_hit){ 0, 0, 0 };
+	s->from = s->leaf = s->order = 0;
+	s->in_cache = false;
+	s->in_tlb = quick_nested_find(q, gfn, s);
+	if (s->in_tlb)
+		return s->rights & (1u << kind);
+	if (gpa >> d->va_bits)
+		return false;
+	s->in_cache = quick_wc_find(wc, d->cached, WC_LEVELS, q->mmu->gpa_space, gpa, &s->hit);
+	if (s->in_cache) {
+		const struct wc_value *v = quick_wc_value(wc, &s->hit);
+
+		if (v->rights != QUICK_ALL)
+			return false;
+		level = s->hit.level;
+		table = v->table;
+	}
+	s->from = (uint8_t)level;
+	for (;; level--) {
+		s->table[level] = table;
+		pte = quick_entry(q->ram + table, d, level, gpa);
+		if (!level || !quick_is_table(d, level, pte))
+			break;
+		table = quick_frame(d, pte) << PAGE_SHIFT;
+	}
+	if (!quick_is_leaf(d, kind, level, pte))
+		return false;
+	s->leaf = (uint8_t)level;
+	s->order = (uint8_t)(d->shift[level] - PAGE_SHIFT);
+	s->mfn = quick_frame(d, pte) | (gfn & low_bits(s->order));
+	s->rights = (uint8_t)quick_rights(d, pte);
+	return true;
+}
+
+/* Returns the references it took. */
+static inline unsigned quick_second_settle(struct quick *q, uint64_t gfn, const struct quick_second *s)
+{
+	struct mmu_cpu *cpu = q->cpu;
+	struct vm_stats *stats = &q->mmu->vm->stats;
+	struct tlb_array *a = &cpu->nested;
+	uint32_t space = q->mmu->gpa_space;
+	uint64_t displaced;
+
+	if (s->in_tlb) {
+		stats->nested_tlb_hits++;
+		array_touch(a, quick_shape(a), s->hit.base, s->tag, s->hit.way);
+		return 0;
+	}
+	unsigned refs = s->from - s->leaf + 1u;
+	struct pt_mem_counts *c = &q->mmu->p2m->mem->counts;
+
+	stats->nested_tlb_misses++;
+	cpu->host_wc.counts.lookups++;
+	if (s->in_cache) {
+		stats->host_walk_cache_hits++;
+		quick_wc_touch(&cpu->host_wc, space, gfn << PAGE_SHIFT, &s->hit);
+	}
+	c->refs += refs;
+	c->depth += refs;
+	for (unsigned level = s->leaf; level < s->from; level++)
+		if (q->host.cached >> level & 1)
+			quick_wc_fill(&cpu->host_wc, level, space, gfn << PAGE_SHIFT, s->table[level],
+				      s->table[level] >> PAGE_SHIFT);
+
+	unsigned code = nested_tlb_code(cpu, s->order), order = cpu->tlb.order_of_code[code];
+	uint64_t tag = tlb_tag(space, code, gfn, order);
+	size_t slot = array_take(a, quick_shape(a), tag, &cpu->rng, &displaced);
+
+	a->data[slot] = tlb_data(s->mfn - (gfn & low_bits(order)), q->mmu->vm->vmid, order, s->rights);
+	return refs;
+}
+
+/* ---- the per-gfn truth ---- */
+
+/* Where gfn stands, if it may be read and written without further ado. */
+static ALWAYS_INLINE bool quick_truth(const struct quick *q, uint64_t gfn, uint64_t *mfn, bool *tracked)
+{
+	enum { FORBIDS_W = GFN_COW | GFN_WPROT };
+	const uint64_t usual = gfn_state_make((enum gfn_kind)15, 0, FORBIDS_W);
+	struct vm *vm = q->mmu->vm;
+	const struct memslot *s = &vm->slot[0];
+
+	if (gfn - s->base.v >= s->npages && !(s = memslot_find(vm, GFN(gfn))))
+		return false;
+	const struct gfn_block *b = slot_block(s, GFN(gfn));
+
+	if ((s->flags & SLOT_READONLY) || vm->dirty_logging || !b->states)
+		return false;
+	uint64_t w = gfn_state_make(GFN_BACKED, b->run - 1 + gfn % GFN_BLOCK, 0);
+
+	/* A whole run tells of its pages without their words. */
+	if (!b->run || b->split)
+		w = b->states[gfn % GFN_BLOCK].w;
+	*mfn = gfn_mfn((struct gfn_state){ w }).v;
+	*tracked = b->tracked && (machine_frame(vm->hv->m, MFN(*mfn))->flags & FRAME_TRACKED);
+	return (w & usual) == gfn_state_make(GFN_BACKED, 0, 0);
+}
+
+/* ---- the whole ---- */
+
+static ALWAYS_INLINE void quick_fill(struct quick *q, unsigned kind, uint64_t tag, uint64_t mfn, unsigned rights,
+				     bool tracked, unsigned refs)
+{
+	struct vm_stats *stats = &q->mmu->vm->stats;
+	unsigned slow = tracked && (kind == ACC_WRITE || (rights & RIGHT_W)) ? TLB_SLOW_W : 0;
+	uint64_t data = tlb_data(mfn, q->mmu->vm->vmid, 0, rights | RIGHT_U | slow);
+
+	stats->walks++;
+	stats->walk_refs += refs;
+	stats->walk_depth += refs;
+	hist_add(&stats->walk_refs_hist, refs);
+	if (unlikely(tlb_common_fill(&q->cpu->tlb, tag, data)))
+		tlb_follow_instr(&q->cpu->tlb, tag, data);
+}
+
+/* Is gva one that the guest's format can say? */
+static ALWAYS_INLINE bool quick_va_ok(const struct quick *q, uint64_t gva)
+{
+	unsigned unused = 64u - q->guest.va_bits;
+
+	return (q->sign_extended ? (uint64_t)((int64_t)(gva << unused) >> unused) : gva << unused >> unused) == gva;
+}
+
+/* The table of a level-1 entry's is among those noted of late, for this space and place. */
+static ALWAYS_INLINE bool quick_is_tracked(const struct quick *q, uint64_t table, uint64_t gva)
+{
+	const struct quick_dim *d = &q->guest;
+
+	return track_is_recent(track_recent_slot(q->mmu, table), table, align_down(gva, BIT(d->shift[1])), q->space);
+}
+
+static ALWAYS_INLINE void quick_settle_guest(struct quick *q, uint64_t gva, const struct quick_hit *hit,
+					     uint64_t table, uint64_t mfn)
+{
+	struct walk_cache *wc = &q->cpu->guest_wc;
+	struct pt_mem_counts *c = &q->mmu->hw.m.counts;
+
+	wc->counts.lookups++;
+	quick_wc_touch(wc, q->space, gva, hit);
+	q->mmu->vm->stats.walk_cache_hits++;
+	c->refs += hit->level + 1;
+	c->depth += hit->level + 1;
+	if (hit->level && (q->guest.cached & 1))
+		quick_wc_fill(wc, 0, q->space, gva, table, mfn);
+}
+
+/* In one dimension: tables and pages stand at gpa + constant. */
+static ALWAYS_INLINE bool quick_direct(struct quick *q, uint64_t gva, unsigned kind, uint64_t tag)
+{
+	const struct quick_dim *d = &q->guest;
+	const struct walk_cache *wc = &q->cpu->guest_wc;
+	struct quick_hit hit;
+	uint64_t pte, gfn, mfn;
+	bool tracked;
+
+	if (!quick_va_ok(q, gva) || !quick_wc_find(wc, d->cached, 2, q->space, gva, &hit))
+		return false;
+	uint64_t table = quick_wc_value(wc, &hit)->table;
+
+	if (quick_wc_value(wc, &hit)->rights != QUICK_ALL || table >> PAGE_SHIFT >= q->direct_pages)
+		return false;
+	if (hit.level) {
+		pte = quick_entry(q->direct + table, d, 1, gva);
+		gfn = quick_frame(d, pte);
+		table = gfn << PAGE_SHIFT;
+		if (!quick_is_table(d, 1, pte) || gfn >= q->direct_pages || !quick_is_tracked(q, table, gva))
+			return false;
+	}
+	pte = quick_entry(q->direct + table, d, 0, gva);
+	gfn = quick_frame(d, pte);
+	if (!quick_is_leaf(d, kind, 0, pte) || gfn >= q->direct_pages || !quick_truth(q, gfn, &mfn, &tracked))
+		return false;
+	quick_settle_guest(q, gva, &hit, table, INVALID_FRAME);
+	quick_fill(q, kind, tag, mfn, quick_rights(d, pte), tracked, hit.level + 1);
+	return true;
+}
+
+enum quick_end { QUICK_DONE, QUICK_NOT, QUICK_HALF };
+
+/* In two; QUICK_HALF: *leaf and *refs are the guest's half. */
+static ALWAYS_INLINE enum quick_end quick_two(struct quick *q, uint64_t gva, unsigned kind, uint64_t tag,
+					      uint64_t *leaf, unsigned *refs)
+{
+	const struct quick_dim *d = &q->guest;
+	const struct walk_cache *wc = &q->cpu->guest_wc;
+	struct quick_second s;
+	struct quick_hit hit;
+	uint64_t pte, gfn, truth;
+	bool tracked;
+
+	if (!quick_va_ok(q, gva) || !quick_wc_find(wc, d->cached, 2, q->space, gva, &hit))
+		return QUICK_NOT;
+	const struct wc_value *v = quick_wc_value(wc, &hit);
+	uint64_t table = v->table, mfn = v->mfn;
+
+	if (v->rights != QUICK_ALL || mfn == INVALID_FRAME)
+		return QUICK_NOT;
+	*refs = hit.level + 1;
+	if (hit.level) {
+		pte = quick_entry(q->ram + (mfn << PAGE_SHIFT), d, 1, gva);
+		gfn = quick_frame(d, pte);
+		/* A table that leads to itself stands where the walk cache said, without a second stage. */
+		if (!quick_is_table(d, 1, pte) || gfn == table >> PAGE_SHIFT)
+			return QUICK_NOT;
+		table = gfn << PAGE_SHIFT;
+		if (!quick_is_tracked(q, table, gva) || !quick_second_look(q, gfn, ACC_READ, &s))
+			return QUICK_NOT;
+		mfn = s.mfn;
+		pte = quick_entry(q->ram + (mfn << PAGE_SHIFT), d, 0, gva);
+		if (!quick_is_leaf(d, kind, 0, pte))
+			return QUICK_NOT;
+		*refs += quick_second_settle(q, gfn, &s);
+	} else {
+		pte = quick_entry(q->ram + (mfn << PAGE_SHIFT), d, 0, gva);
+		if (!quick_is_leaf(d, kind, 0, pte))
+			return QUICK_NOT;
+	}
+	quick_settle_guest(q, gva, &hit, table, mfn);
+	*leaf = pte;
+	gfn = quick_frame(d, pte);
+	if (!quick_second_look(q, gfn, kind, &s) || !quick_truth(q, gfn, &truth, &tracked) || truth != s.mfn)
+		return QUICK_HALF;
+	*refs += quick_second_settle(q, gfn, &s);
+	quick_fill(q, kind, tag, s.mfn, quick_rights(d, pte) & s.rights, tracked, *refs);
+	return QUICK_DONE;
+}
+
+/* ---- looking ahead ---- */
+
+/*
+ * A reference that missed the TLB tells that those after it may miss too, so
+ * the host lines that their walks will want are asked for now. Nothing is
+ * decided, counted or moved here; every look is a guess that may be wrong for
+ * free.
+ */
+
+/* Asks for the line of gva's leaf entry; returns where that is, or NULL. */
+static ALWAYS_INLINE const uint64_t *quick_ahead_table(struct quick *q, const struct vcpu *v, uint64_t gva)
+{
+	const struct quick_dim *d = &q->guest;
+	uint64_t key = 1 + (gva >> d->shift[2]);
+	unsigned slot = key % QUICK_KNOWN;
+	const uint64_t *table = q->guest_known.key[slot] == key ? q->guest_known.at[slot] : quick_find_guest(q, v, gva);
+
+	if (!table)
+		return NULL;
+	uint64_t pte = table[(gva >> d->shift[1]) & d->index[1]], leaf = quick_frame(d, pte) << PAGE_SHIFT;
+	const struct track_recent *r = track_recent_slot(q->mmu, leaf);
+	const uint8_t *at;
+
+	if (!quick_is_table(d, 1, pte))
+		return NULL;
+	if (q->direct) {
+		__builtin_prefetch(r);
+		at = q->direct + MIN(leaf, (q->direct_pages - 1) << PAGE_SHIFT);
+	} else {
+		at = q->ram + ((uint64_t)r->where << PAGE_SHIFT);
+		if (r->table != leaf)
+			return NULL;
+	}
+	const uint64_t *p = (const uint64_t *)(const void *)at + ((gva >> d->shift[0]) & d->index[0]);
+
+	__builtin_prefetch(p);
+	return p;
+}
+
+/* And for what the entry there leads to. */
+static ALWAYS_INLINE void quick_ahead_data(struct quick *q, const uint64_t *entry)
+{
+	const struct quick_dim *d = &q->host;
+	uint64_t pte = *entry, gfn = quick_frame(&q->guest, pte), gpa = gfn << PAGE_SHIFT;
+	const struct memslot *s = &q->mmu->vm->slot[0];
+
+	if (!quick_is_leaf(&q->guest, ACC_READ, 0, pte) || gfn - s->base.v >= s->npages)
+		return;
+	const struct gfn_block *b = slot_block(s, GFN(gfn));
+
+	if (b->states && !b->run)
+		__builtin_prefetch(&b->states[gfn % GFN_BLOCK]);
+	if (!d->usable)
+		return;
+	uint64_t key = 1 + (gpa >> d->shift[2]);
+	unsigned slot = key % QUICK_KNOWN;
+	const uint64_t *table = q->host_known.key[slot] == key ? q->host_known.at[slot] : quick_find_host(q, gpa);
+
+	if (!table)
+		return;
+	pte = table[(gpa >> d->shift[1]) & d->index[1]];
+	if (quick_is_table(d, 1, pte))
+		__builtin_prefetch((const uint64_t *)(const void *)(q->ram + (quick_frame(d, pte) << PAGE_SHIFT)) +
+				   (gfn & d->index[0]));
+}
+
+#endif
