@@ -20,7 +20,7 @@ static void make_work(struct script *s, uint64_t seed)
 static struct rig_config config_of(uint64_t seed, bool data)
 {
 	return (struct rig_config){
-		.scheme = "native", .guest_fmt = seed % 2 ? "sv39" : "x86-64",
+		.scheme = "native", .guest_fmt = seed % 2 ? "sv39" : "x86-64", .truth_only = seed > ROUNDS / 2,
 		.guest = { .asids = seed % 3 != 0, .data = data, .thp = seed % 4 == 1, .mem_pages = 3000,
 			   .ad = seed % 4 == 3 ? WALK_AD_FAULT : WALK_AD_SET },
 	};

@@ -81,7 +81,7 @@ bool rig_open(struct rig *r, const struct rig_config *c)
 
 	struct mmu_config mc = {
 		.guest_fmt = gc.fmt, .host_fmt = host, .visibility = c->visibility,
-		.check = CHECK_WALK, .p2m_eager = c->p2m_eager,
+		.check = c->truth_only ? CHECK_TRUTH : CHECK_WALK, .p2m_eager = c->p2m_eager, .long_way = c->long_way,
 	};
 
 	err = mmu_create(r->vm, r->cpu, &scheme, &mc, &r->mmu, &why);

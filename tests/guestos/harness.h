@@ -67,6 +67,8 @@ struct rig_config {
 	uint64_t machine_mib;             /* 0: what the guest needs */
 	bool host_thp, p2m_eager;
 	enum mmu_visibility visibility;
+	bool truth_only;                  /* TLB fills against the truth alone: opens the short way of a miss */
+	bool long_way;                    /* and closes it again */
 	uint32_t asids_max;               /* tags in use; 0: all that the format has */
 	struct guest_config guest;        /* fmt, org, org_flags are filled in; mem_pages 0: 16 MiB */
 };
