@@ -67,14 +67,43 @@ int frames_init(struct frames *fr, uint64_t n)
 	return 0;
 }
 
+enum { CHUNK_OWNERS = 127 };
+
+struct owner_chunk {
+	struct owner_chunk *next;
+	struct owner o[CHUNK_OWNERS];
+};
+
+static void owner_put(struct frames *fr, struct owner *o)
+{
+	o->next = fr->spare;
+	fr->spare = o;
+}
+
+static struct owner *owner_get(struct frames *fr)
+{
+	struct owner *o = fr->spare;
+
+	if (!o) {
+		struct owner_chunk *c = malloc(sizeof(*c));
+
+		BUG_ON(!c);
+		c->next = fr->chunks;
+		fr->chunks = c;
+		for (unsigned i = CHUNK_OWNERS; i-- > 0;)
+			owner_put(fr, &c->o[i]);
+		o = fr->spare;
+	}
+	fr->spare = o->next;
+	return o;
+}
+
 void frames_fini(struct frames *fr)
 {
-	/* Frames that are still shared have further owners on the heap. */
-	for (uint64_t i = 0; fr->f && i < fr->n; i += fr->f[i].flags & GFRAME_HEAD ? BIT(fr->f[i].order) : 1)
-		for (struct owner *o = fr->f[i].first.next, *next; o; o = next) {
-			next = o->next;
-			free(o);
-		}
+	for (struct owner_chunk *c = fr->chunks, *next; c; c = next) {
+		next = c->next;
+		free(c);
+	}
 	free(fr->f);
 	*fr = (struct frames){ 0 };
 }
@@ -185,43 +214,58 @@ void gframe_add_owner(struct guest *g, uint64_t gfn, struct pages *of, uint64_t 
 
 	BUG_ON(f->type != GFRAME_USER);
 	if (f->refs++ == 0) {
-		f->first = (struct owner){ of, vpn, NULL };
+		f->first = (struct owner){ .of = of, .vpn = vpn };
 		g->replace->add(g, gfn);
 		return;
 	}
 
-	struct owner *o = malloc(sizeof(*o));
+	struct owner *o = owner_get(&g->frames);
 
-	BUG_ON(!o);
-	*o = (struct owner){ of, vpn, f->first.next };
+	*o = (struct owner){ .of = of, .vpn = vpn, .next = f->first.next };
+	*(o->next ? &o->next->prev : &f->last) = o;
 	f->first.next = o;
+}
+
+/* Takes one out of those behind the first. */
+static void owner_unlink(struct frames *fr, struct gframe *f, struct owner *o)
+{
+	*(o->prev ? &o->prev->next : &f->first.next) = o->next;
+	*(o->next ? &o->next->prev : &f->last) = o->prev;
+	owner_put(fr, o);
+}
+
+/*
+ * Behind the first, the newest owner comes first. Children end in the order
+ * of their birth or against it, so the search goes from both ends at once.
+ */
+static struct owner *owner_find(struct gframe *f, const struct pages *of, uint64_t vpn)
+{
+	for (struct owner *a = f->first.next, *z = f->last; a; a = a->next, z = z->prev) {
+		if (a->of == of && a->vpn == vpn)
+			return a;
+		if (z->of == of && z->vpn == vpn)
+			return z;
+		if (a == z || a->next == z)
+			break;
+	}
+	return NULL;
 }
 
 void gframe_drop_owner(struct guest *g, uint64_t gfn, struct pages *of, uint64_t vpn)
 {
 	struct gframe *f = &g->frames.f[gfn];
-	struct owner **op = &f->first.next;
+	struct owner *o = f->first.next;
 
 	BUG_ON(f->type != GFRAME_USER || !f->refs);
 	if (f->first.of == of && f->first.vpn == vpn) {
-		struct owner *second = f->first.next;
-
-		if (second) {
-			f->first = *second;
-			free(second);
-		} else {
-			f->first.of = NULL;
-		}
+		f->first.of = o ? o->of : NULL;
+		f->first.vpn = o ? o->vpn : 0;
 	} else {
-		while (*op && ((*op)->of != of || (*op)->vpn != vpn))
-			op = &(*op)->next;
-		BUG_ON(!*op);
-
-		struct owner *gone = *op;
-
-		*op = gone->next;
-		free(gone);
+		o = owner_find(f, of, vpn);
+		BUG_ON(!o);
 	}
+	if (o)
+		owner_unlink(&g->frames, f, o);
 	if (--f->refs)
 		return;
 	g->replace->remove(g, gfn);

@@ -43,11 +43,12 @@ enum gframe_flag {
 struct owner {
 	struct pages *of;
 	uint64_t vpn;
-	struct owner *next;
+	struct owner *next, *prev; /* prev of the second is NULL: the first stands in the frame */
 };
 
 struct gframe {
 	struct owner first; /* .of NULL: none */
+	struct owner *last; /* of those behind the first; NULL: none */
 	uint64_t key;       /* replacement: time of last use (LRU), of next use (OPT) */
 	uint32_t next, prev; /* free list, or replacement list */
 	uint32_t refs;      /* owners */
@@ -59,6 +60,8 @@ struct frames {
 	struct gframe *f;
 	uint64_t n, nfree;
 	uint32_t free_head[GUEST_ORDER_MAX + 1];
+	struct owner *spare;        /* linked by next */
+	struct owner_chunk *chunks; /* where all further owners stand */
 };
 
 int frames_init(struct frames *fr, uint64_t n);

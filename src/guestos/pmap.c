@@ -91,7 +91,7 @@ static void insert(struct pmap *m, uint64_t key, uint64_t value)
 }
 
 /* Empty nodes go at once: a node that exists holds something. */
-static void clear(struct pmap *m, uint64_t key)
+static void clear_slow(struct pmap *m, uint64_t key)
 {
 	struct pmap_node *path[NODE_LEVELS];
 	struct pmap_node *n = m->root;
@@ -116,27 +116,57 @@ static void clear(struct pmap *m, uint64_t key)
 	m->root = NULL;
 }
 
+/* In the leaf used last, unless a node comes or goes by it. */
+static bool set_hot(struct pmap *m, uint64_t key, uint64_t value)
+{
+	struct pmap_node *n = m->hot;
+	unsigned i = slot_of(key, 0);
+
+	if (m->hot_key != key >> NODE_BITS || (!value && n->slot[i] && n->used == 1))
+		return false;
+	m->count += (value != 0) - (uint64_t)(n->slot[i] != 0);
+	n->used += (value != 0) - (uint32_t)(n->slot[i] != 0);
+	n->slot[i] = value;
+	return true;
+}
+
 void pmap_set(struct pmap *m, uint64_t key, uint64_t value)
 {
+	if (set_hot(m, key, value))
+		return;
 	if (value)
 		insert(m, key, value);
 	else
-		clear(m, key);
+		clear_slow(m, key);
 }
 
-static bool next_in(const struct pmap_node *n, unsigned level, uint64_t *key, uint64_t *value)
+static bool next_in_leaf(const struct pmap_node *n, uint64_t *key, uint64_t *value)
+{
+	for (unsigned i = slot_of(*key, 0); i < NODE_SLOTS; i++)
+		if (n->slot[i]) {
+			*key = align_down(*key, NODE_SLOTS) + i;
+			*value = n->slot[i];
+			return true;
+		}
+	return false;
+}
+
+static bool next_in(struct pmap *m, struct pmap_node *n, unsigned level, uint64_t *key, uint64_t *value)
 {
 	uint64_t span = BIT(level * NODE_BITS);
 
-	for (unsigned i = slot_of(*key, level); i < NODE_SLOTS; i++) {
-		if (n->slot[i]) {
-			if (level == 0) {
-				*value = n->slot[i];
-				return true;
-			}
-			if (next_in(child(n, i), level - 1, key, value))
-				return true;
+	if (level == 0) {
+		if (next_in_leaf(n, key, value)) {
+			m->hot = n;
+			m->hot_key = *key >> NODE_BITS;
+			return true;
 		}
+		*key = align_down(*key, NODE_SLOTS);
+		return false;
+	}
+	for (unsigned i = slot_of(*key, level); i < NODE_SLOTS; i++) {
+		if (n->slot[i] && next_in(m, child(n, i), level - 1, key, value))
+			return true;
 		/* Past the last slot the key carries into the level above, which the caller drops. */
 		if (i + 1 < NODE_SLOTS)
 			*key = align_down(*key, span) + span;
@@ -145,8 +175,10 @@ static bool next_in(const struct pmap_node *n, unsigned level, uint64_t *key, ui
 	return false;
 }
 
-bool pmap_next(const struct pmap *m, uint64_t *key, uint64_t *value)
+bool pmap_next(struct pmap *m, uint64_t *key, uint64_t *value)
 {
+	if (m->hot_key == *key >> NODE_BITS && next_in_leaf(m->hot, key, value))
+		return true;
 	return m->root && *key >> (NODE_LEVELS * NODE_BITS) == 0 &&
-	       next_in(m->root, NODE_LEVELS - 1, key, value);
+	       next_in(m, m->root, NODE_LEVELS - 1, key, value);
 }

@@ -28,7 +28,7 @@ uint64_t pmap_get(struct pmap *m, uint64_t key);
 /* value 0 removes. */
 void pmap_set(struct pmap *m, uint64_t key, uint64_t value);
 /* The first key at or after *key that has a word; false: none. */
-bool pmap_next(const struct pmap *m, uint64_t *key, uint64_t *value);
+bool pmap_next(struct pmap *m, uint64_t *key, uint64_t *value);
 
 /* Every (key, value) in [from, end), in order; the body may change the map. */
 #define pmap_for_range(m, key, value, from, end)                            \

@@ -8,7 +8,7 @@
  */
 #include <errno.h>
 
-#include "tlb/tlb.h"
+#include "tlb/policy.h"
 
 #define LRU(s, w) {.sets = (s), .ways = (w), .policy = TLB_LRU}
 #define PLRU(s, w) {.sets = (s), .ways = (w), .policy = TLB_PLRU}
@@ -28,19 +28,21 @@
 	"(32, 4, 2), the nested TLB's (64) and LRU are assumptions; Intel publishes none."
 
 /*
- * AMD's page-directory cache holds entries of all upper levels together
- * (64 since family 17h); a nested TLB gpa -> hpa serves the second dimension
- * (Bhargava et al., ASPLOS 2008).
+ * Since family 17h, AMD's page-directory cache has 64 entries, PDPEs and PML4Es;
+ * PDEs stand in the L2 data TLB, among the translations. A nested TLB
+ * gpa -> hpa serves the second dimension (Bhargava et al., ASPLOS 2008).
  */
 #define AMD_WALK_CACHES                                             \
-	.walk = {LRU(8, 6), LRU(2, 6), LRU(1, 4)},                  \
+	.walk = {LRU(16, 8), LRU(8, 6), LRU(4, 4)},                 \
 	.host_walk = {LRU(8, 4), LRU(1, 4), LRU(1, 4)},             \
 	.nested = LRU(16, 4)
 #define AMD_NOTE                                                                                      \
-	"one 64-entry page-directory cache, split here 48 PDE, 12 PDPE, 4 PML4E; under nested "       \
-	"paging its guest addresses go through the nested TLB. L2 is the data side's, used for "      \
-	"instructions too; 1G pages, which silicon keeps there as 2M pieces, stay in L1. The "        \
-	"nested TLB's size (64) and LRU are assumptions."
+	"one 64-entry page-directory cache of PDPEs and PML4Es, split here 48 and 16; PDEs, which "    \
+	"silicon keeps in the L2 data TLB, have 128 entries of their own here. Under nested paging "  \
+	"guest addresses of tables go through the nested TLB. L2 is the data side's, used for "       \
+	"instructions too (silicon: 512 entries of their own); 1G pages, which silicon keeps there "  \
+	"as 2M pieces, stay in L1. The split, the PDEs' 128, the nested TLB's 64 and LRU are "        \
+	"assumptions."
 
 static const struct tlb_config generic = {
 	.name = "generic",
@@ -81,8 +83,9 @@ static const struct tlb_config skylake = {
 static const struct tlb_config zen2 = {
 	.name = "zen2",
 	.source = "AMD Software Optimization Guide for Family 17h models 30h and later (56305), section on "
-		  "memory address translation; WikiChip, Zen 2",
-	.note = AMD_NOTE,
+		  "memory address translation; WikiChip, Zen 2; page-directory cache: Chips and Cheese on Zen 5",
+	.note = AMD_NOTE " L2's 2048 entries are taken as 16-way; WikiChip's 12 ways cannot hold so many in "
+		"whole sets.",
 	.l1i = {LRU(1, 64)},
 	.l1d = {LRU(1, 64)},
 	.l1_shared = true,
@@ -95,7 +98,8 @@ static const struct tlb_config zen4 = {
 	.name = "zen4",
 	.source = "AMD Software Optimization Guide for the AMD Zen4 Microarchitecture (57647), section on "
 		  "memory address translation; WikiChip, Zen 4",
-	.note = AMD_NOTE " The data L1 has 72 entries in silicon; 64 are modelled.",
+	.note = AMD_NOTE " The data L1 has 72 entries in silicon; 64 are modelled. That and L2's "
+		"3072 entries, 24-way, are not confirmed: no copy of the guide could be read.",
 	.l1i = {LRU(1, 64)},
 	.l1d = {LRU(1, 64)},
 	.l1_shared = true,
@@ -106,9 +110,11 @@ static const struct tlb_config zen4 = {
 
 static const struct tlb_config u74 = {
 	.name = "u74",
-	.source = "SiFive U74 Core Complex Manual (21G1), chapter 3, memory management unit",
+	.source = "SiFive U74 Core Complex Manual (21G1), chapter 3, memory management unit; L1: also Linux, "
+		  "arch/riscv/boot/dts, sifive/fu740-c000.dtsi and starfive/jh7110.dtsi (i-tlb-size, d-tlb-size)",
 	.note = "no walk cache is documented and none is modelled: each miss walks from the root. L1 is fully "
-		"associative for all page sizes, L2 direct-mapped, 4K pages only. Pseudo-LRU is an assumption.",
+		"associative for all page sizes; L2 (512 entries, direct-mapped, 4K pages only) is not confirmed: "
+		"that chapter of the manual could not be read. Pseudo-LRU is an assumption.",
 	.l1i = {PLRU(1, 40)},
 	.l1d = {PLRU(1, 40)},
 	.l1_shared = true,
@@ -119,9 +125,10 @@ static const struct tlb_config rocket = {
 	.name = "rocket",
 	.source = "chipsalliance/rocket-chip, src/main/scala/rocket: TLB.scala, PTW.scala and the defaults of "
 		  "DCacheParams, ICacheParams and RocketCoreParams",
-	.note = "the walker keeps 8 recent non-leaf entries of all levels, pseudo-LRU; split here 6 for leaf "
-		"tables and 2 for those above. 4 superpage entries serve 2M and larger pages; 4 are modelled "
-		"for each. No L2.",
+	.note = "the walker keeps 8 recent non-leaf entries of all levels for each stage, pseudo-LRU; split here 6 "
+		"for leaf tables and 2 for those above. L1's 32 entries are 8 tags of 4 neighbouring pages each "
+		"in silicon, 32 single ones here: scattered pages miss less than there. 4 superpage entries "
+		"serve 2M and larger pages; 4 are modelled for each. No L2 by default.",
 	.l1i = {PLRU(1, 32), PLRU(1, 4), PLRU(1, 4)},
 	.l1d = {PLRU(1, 32), PLRU(1, 4), PLRU(1, 4)},
 	.walk = {PLRU(1, 6), PLRU(1, 2)},
@@ -147,12 +154,37 @@ static bool is_same_name(const char *a, const char *b)
 	return *a == *b;
 }
 
+/* Those that came while the program ran, from plug-ins. */
+static const struct tlb_config *added[TLB_PRESETS_ADDED_MAX];
+static unsigned nadded;
+
+const struct tlb_config *tlb_preset_at(unsigned i)
+{
+	const unsigned n = ARRAY_SIZE(tlb_presets) - 1;
+
+	if (i < n)
+		return tlb_presets[i];
+	return i - n < nadded ? added[i - n] : NULL;
+}
+
 const struct tlb_config *tlb_preset_find(const char *name)
 {
-	for (const struct tlb_config *const *p = tlb_presets; *p; p++)
-		if (is_same_name((*p)->name, name))
-			return *p;
+	const struct tlb_config *p;
+
+	for (unsigned i = 0; (p = tlb_preset_at(i)) != NULL; i++)
+		if (is_same_name(p->name, name))
+			return p;
 	return NULL;
+}
+
+int tlb_preset_add(const struct tlb_config *config)
+{
+	if (tlb_preset_find(config->name))
+		return -EEXIST;
+	if (nadded == TLB_PRESETS_ADDED_MAX)
+		return -ENOSPC;
+	added[nadded++] = config;
+	return 0;
 }
 
 static const char *array_fault(const struct tlb_array_config *c)
@@ -163,7 +195,7 @@ static const char *array_fault(const struct tlb_array_config *c)
 		return "the number of sets must be a power of two";
 	if (!c->ways || c->ways > TLB_WAYS_MAX)
 		return "the number of ways must be 1 to 64";
-	if (c->policy >= TLB_POLICIES)
+	if (!tlb_policy_is_known(c->policy))
 		return "the replacement policy is unknown";
 	return NULL;
 }

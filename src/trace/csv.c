@@ -172,22 +172,14 @@ static void begin(struct text_reader *r)
 	r->column[COL_TID] = -1;
 }
 
-static const struct text_syntax syntax = {.format = &csv_format, .begin = begin, .line = parse_line};
-
-static bool recognises(const char *head, size_t n, bool whole)
-{
-	return text_recognises(&syntax, head, n, whole);
-}
-
-static struct trace *open_fd(int fd, const char *name, const char *head, size_t n, struct trace_error *err)
-{
-	return text_open(&syntax, fd, name, head, n, err);
-}
-
-const struct trace_format csv_format = {
-	.name = "csv",
-	.suffix = ".csv",
-	.summary = "columns addr, kind and perhaps size, pid, tid, named in the first line",
-	.recognises = recognises,
-	.open = open_fd,
+const struct text_syntax csv_syntax = {
+	.format = {
+		.name = "csv",
+		.suffix = ".csv",
+		.summary = "columns addr, kind and perhaps size, pid, tid, named in the first line",
+		.recognises = text_recognises,
+		.open = text_open,
+	},
+	.begin = begin,
+	.line = parse_line,
 };

@@ -46,22 +46,13 @@ static const char *parse_line(struct text_reader *r, const char *p, const char *
 	return text_put(b, gva, kind, size);
 }
 
-static const struct text_syntax syntax = {.format = &lackey_format, .line = parse_line};
-
-static bool recognises(const char *head, size_t n, bool whole)
-{
-	return text_recognises(&syntax, head, n, whole);
-}
-
-static struct trace *open_fd(int fd, const char *name, const char *head, size_t n, struct trace_error *err)
-{
-	return text_open(&syntax, fd, name, head, n, err);
-}
-
-const struct trace_format lackey_format = {
-	.name = "lackey",
-	.suffix = ".lackey",
-	.summary = "valgrind --tool=lackey --trace-mem=yes",
-	.recognises = recognises,
-	.open = open_fd,
+const struct text_syntax lackey_syntax = {
+	.format = {
+		.name = "lackey",
+		.suffix = ".lackey",
+		.summary = "valgrind --tool=lackey --trace-mem=yes",
+		.recognises = text_recognises,
+		.open = text_open,
+	},
+	.line = parse_line,
 };

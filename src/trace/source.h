@@ -34,16 +34,42 @@ enum { ACCESS_MAX = 64 * 1024, ACCESS_REFS_MAX = ACCESS_MAX / 128 };
  */
 void block_put_access(struct trace_block *b, uint64_t gva, enum acc_kind kind, uint64_t size);
 
+/* A file's beginning, and the file itself, read so far. */
+struct trace_head {
+	const char *name; /* for messages */
+	int fd;
+	const char *bytes;
+	size_t n;
+	bool whole; /* there are no more */
+};
+
 /* One reader of a file format. The first that recognises the beginning of a file reads it. */
 struct trace_format {
 	const char *name, *alias, *suffix, *summary;
-	/* Does a file that begins with these bytes look like this format? whole: there are no more. */
-	bool (*recognises)(const char *head, size_t n, bool whole);
-	/* Takes fd (also on failure); head are its first n bytes, already read. NULL with *err. */
-	struct trace *(*open)(int fd, const char *name, const char *head, size_t n, struct trace_error *err);
+	/* Does a file that begins with these bytes look like this format? */
+	bool (*recognises)(const struct trace_format *f, const struct trace_head *head);
+	/* Takes head->fd, also on failure. NULL with *err. */
+	struct trace *(*open)(const struct trace_format *f, const struct trace_head *head, struct trace_error *err);
 };
 
-extern const struct trace_format lackey_format, addr_rw_format, rw_addr_format, csv_format, spool_format;
+extern const struct trace_format spool_format;
+
+/* A file that is read through a buffer. Its readers begin with it. */
+struct trace_file {
+	struct trace t;
+	int fd;
+	char *buf;
+};
+
+/*
+ * A reader of `bytes` bytes, zeroed but for its trace_file, with a buffer of
+ * buf_bytes that begins with the head. Takes head->fd. NULL with *err.
+ */
+void *trace_file_open(const struct trace_format *f, const struct trace_ops *ops, size_t bytes, size_t buf_bytes,
+		      const struct trace_head *head, struct trace_error *err);
+/* Back to the file's first byte; -1 with *err for a pipe. */
+int trace_file_rewind(struct trace *t, struct trace_error *err);
+void trace_file_close(struct trace *t);
 
 enum { TRACE_HEAD_BYTES = 4096 };
 

@@ -15,9 +15,7 @@
 #include "trace/spool.h"
 
 struct spool_reader {
-	struct trace t;
-	int fd;
-	char *buf;           /* raw input */
+	struct trace_file file;
 	size_t buf_pos, buf_len;
 	uint64_t at;         /* place in the file of what is read next */
 	uint64_t refs;       /* handed out */
@@ -38,7 +36,7 @@ static int damaged(struct spool_reader *r, uint64_t place, const char *what)
 {
 	return trace_fail(&r->damage, TRACE_EXIT_INPUT,
 			  "%s: byte %llu: %s; what came before it was kept. Record the program again for the rest",
-			  r->t.name, (unsigned long long)place, what);
+			  r->file.t.name, (unsigned long long)place, what);
 }
 
 /* Up to n bytes; fewer only at the end of the file. */
@@ -48,7 +46,7 @@ static size_t read_bytes(struct spool_reader *r, void *out, size_t n)
 
 	while (done < n) {
 		if (r->buf_pos == r->buf_len) {
-			ssize_t got = read(r->fd, r->buf, SPOOL_BUF);
+			ssize_t got = read(r->file.fd, r->file.buf, SPOOL_BUF);
 
 			if (got < 0 && errno == EINTR)
 				continue;
@@ -59,7 +57,7 @@ static size_t read_bytes(struct spool_reader *r, void *out, size_t n)
 		}
 		size_t take = MIN(n - done, r->buf_len - r->buf_pos);
 
-		memcpy((char *)out + done, r->buf + r->buf_pos, take);
+		memcpy((char *)out + done, r->file.buf + r->buf_pos, take);
 		r->buf_pos += take;
 		done += take;
 	}
@@ -241,7 +239,7 @@ static void put_owner(struct spool_reader *r, struct trace_block *b)
 
 static int spool_read(struct trace *t, struct trace_block *b, struct trace_error *err)
 {
-	struct spool_reader *r = container_of(t, struct spool_reader, t);
+	struct spool_reader *r = container_of(t, struct spool_reader, file.t);
 
 	b->nrefs = b->nevents = 0;
 	while (!r->ended && !r->damage.exit_code && b->nrefs < TRACE_BLOCK_REFS - 2 &&
@@ -279,10 +277,10 @@ static int check_file_head(struct spool_reader *r)
 
 static int spool_rewind(struct trace *t, struct trace_error *err)
 {
-	struct spool_reader *r = container_of(t, struct spool_reader, t);
+	struct spool_reader *r = container_of(t, struct spool_reader, file.t);
 
-	if (lseek(r->fd, 0, SEEK_SET) < 0)
-		return trace_fail(err, TRACE_EXIT_INPUT, "%s: cannot be read twice; save it in a file first", t->name);
+	if (trace_file_rewind(t, err))
+		return -1;
 	r->buf_pos = r->buf_len = 0;
 	r->at = r->refs = 0;
 	r->ended = false;
@@ -295,53 +293,33 @@ static int spool_rewind(struct trace *t, struct trace_error *err)
 	return 0;
 }
 
-static void spool_close(struct trace *t)
-{
-	struct spool_reader *r = container_of(t, struct spool_reader, t);
+static const struct trace_ops spool_ops = {.read = spool_read, .rewind = spool_rewind, .close = trace_file_close};
 
-	close(r->fd);
-	free(r->buf);
-	free(t->name);
-	free(r);
-}
-
-static const struct trace_ops spool_ops = {.read = spool_read, .rewind = spool_rewind, .close = spool_close};
-
-static bool spool_recognises(const char *head, size_t n, bool whole)
+static bool spool_recognises(const struct trace_format *f, const struct trace_head *head)
 {
 	uint64_t magic;
 
-	if (n < sizeof(magic))
+	(void)f;
+	if (head->n < sizeof(magic))
 		return false;
-	memcpy(&magic, head, sizeof(magic));
+	memcpy(&magic, head->bytes, sizeof(magic));
 	return magic == SPOOL_FILE_MAGIC;
 }
 
-static struct trace *spool_open_fd(int fd, const char *name, const char *head, size_t n, struct trace_error *err)
+static struct trace *spool_open_head(const struct trace_format *f, const struct trace_head *head,
+				     struct trace_error *err)
 {
-	struct spool_reader *r = calloc(1, sizeof(*r));
-	char *buf = malloc(MAX((size_t)SPOOL_BUF, n)), *copy = strdup(name);
+	struct spool_reader *r = trace_file_open(f, &spool_ops, sizeof(*r), SPOOL_BUF, head, err);
 
-	if (!r || !buf || !copy) {
-		free(r);
-		free(buf);
-		free(copy);
-		close(fd);
-		trace_fail(err, TRACE_EXIT_INPUT, "%s: out of memory", name);
+	if (!r)
 		return NULL;
-	}
-	r->t = (struct trace){.ops = &spool_ops, .name = copy, .format = spool_format.name};
-	r->fd = fd;
-	r->buf = buf;
-	if (n)
-		memcpy(buf, head, n);
-	r->buf_len = n;
+	r->buf_len = head->n;
 	if (check_file_head(r) < 0) {
 		*err = r->damage;
-		spool_close(&r->t);
+		trace_file_close(&r->file.t);
 		return NULL;
 	}
-	return &r->t;
+	return &r->file.t;
 }
 
 const struct trace_format spool_format = {
@@ -349,5 +327,5 @@ const struct trace_format spool_format = {
 	.suffix = ".qspool",
 	.summary = "what `quire record` writes: processes, threads and their memory calls",
 	.recognises = spool_recognises,
-	.open = spool_open_fd,
+	.open = spool_open_head,
 };

@@ -56,20 +56,22 @@ enum text_kind text_kind(const char *p, size_t n)
 	return KIND_NONE;
 }
 
-const char *text_tail(const char *p, const char *end, uint64_t *size)
+const char *text_put_tail(struct trace_block *b, const char *p, const char *end, uint64_t gva, enum text_kind kind)
 {
+	uint64_t size = 1;
+
 	p = text_skip_blanks(p, end);
-	if (p == end)
-		return NULL;
-	if (text_decimal(&p, end, size) != NUMBER_OK)
+	if (p < end && text_decimal(&p, end, &size) != NUMBER_OK)
 		return "a decimal size was expected at the line's end";
-	return text_skip_blanks(p, end) == end ? NULL : "something follows the size";
+	if (text_skip_blanks(p, end) < end)
+		return "something follows the size";
+	return text_put(b, gva, kind, size);
 }
 
 static int damaged(struct text_reader *r, const char *what)
 {
 	return trace_fail(&r->damage, TRACE_EXIT_INPUT, "%s:%llu: %s; what came before it was kept. Repair or cut the file there",
-			  r->t.name, (unsigned long long)r->lines, what);
+			  r->file.t.name, (unsigned long long)r->lines, what);
 }
 
 /* Moves what is left to the front and reads more behind it. */
@@ -77,11 +79,11 @@ static void refill(struct text_reader *r)
 {
 	ssize_t got;
 
-	memmove(r->buf, r->buf + r->pos, r->len - r->pos);
+	memmove(r->file.buf, r->file.buf + r->pos, r->len - r->pos);
 	r->len -= r->pos;
 	r->pos = 0;
 	do
-		got = read(r->fd, r->buf + r->len, TEXT_BUF - r->len);
+		got = read(r->file.fd, r->file.buf + r->len, TEXT_BUF - r->len);
 	while (got < 0 && errno == EINTR);
 	if (got < 0) {
 		r->lines++;
@@ -98,7 +100,7 @@ static bool next_line(struct text_reader *r, const char **p, const char **end)
 	size_t searched = 0;
 
 	for (;;) {
-		start = r->buf + r->pos;
+		start = r->file.buf + r->pos;
 		newline = memchr(start + searched, '\n', r->len - r->pos - searched);
 		searched = r->len - r->pos;
 		if (newline || r->at_eof || searched > TEXT_LINE_MAX)
@@ -122,7 +124,7 @@ static bool next_line(struct text_reader *r, const char **p, const char **end)
 
 static int text_read(struct trace *t, struct trace_block *b, struct trace_error *err)
 {
-	struct text_reader *r = container_of(t, struct text_reader, t);
+	struct text_reader *r = container_of(t, struct text_reader, file.t);
 	const char *p, *end, *wrong;
 
 	b->nrefs = b->nevents = 0;
@@ -152,55 +154,37 @@ static void begin(struct text_reader *r)
 
 static int text_rewind(struct trace *t, struct trace_error *err)
 {
-	struct text_reader *r = container_of(t, struct text_reader, t);
-
-	if (lseek(r->fd, 0, SEEK_SET) < 0)
-		return trace_fail(err, TRACE_EXIT_INPUT, "%s: cannot be read twice; save it in a file first", t->name);
-	begin(r);
+	if (trace_file_rewind(t, err))
+		return -1;
+	begin(container_of(t, struct text_reader, file.t));
 	return 0;
 }
 
-static void text_close(struct trace *t)
-{
-	struct text_reader *r = container_of(t, struct text_reader, t);
+static const struct trace_ops text_ops = {.read = text_read, .rewind = text_rewind, .close = trace_file_close};
 
-	close(r->fd);
-	free(r->buf);
-	free(t->name);
-	free(r);
+static const struct text_syntax *syntax_of(const struct trace_format *f)
+{
+	return container_of(f, struct text_syntax, format);
 }
 
-static const struct trace_ops text_ops = {.read = text_read, .rewind = text_rewind, .close = text_close};
-
-struct trace *text_open(const struct text_syntax *syntax, int fd, const char *name, const char *head, size_t n,
-			struct trace_error *err)
+struct trace *text_open(const struct trace_format *f, const struct trace_head *head, struct trace_error *err)
 {
-	struct text_reader *r = calloc(1, sizeof(*r));
-	char *buf = malloc(TEXT_BUF), *copy = strdup(name);
+	struct text_reader *r = trace_file_open(f, &text_ops, sizeof(*r), TEXT_BUF, head, err);
 
-	if (!r || !buf || !copy) {
-		free(r);
-		free(buf);
-		free(copy);
-		close(fd);
-		trace_fail(err, TRACE_EXIT_INPUT, "%s: out of memory", name);
+	if (!r)
 		return NULL;
-	}
-	r->t = (struct trace){.ops = &text_ops, .name = copy, .format = syntax->format->name};
-	r->syntax = syntax;
-	r->fd = fd;
-	r->buf = buf;
+	r->syntax = syntax_of(f);
 	begin(r);
-	memcpy(buf, head, n);
-	r->len = n;
-	return &r->t;
+	r->len = head->n;
+	return &r->file.t;
 }
 
-bool text_recognises(const struct text_syntax *syntax, const char *head, size_t n, bool whole)
+bool text_recognises(const struct trace_format *f, const struct trace_head *head)
 {
+	const struct text_syntax *syntax = syntax_of(f);
 	struct text_reader r = {.syntax = syntax};
 	struct trace_block *b = malloc(sizeof(*b));
-	const char *p = head, *stop = head + n, *end;
+	const char *p = head->bytes, *stop = p + head->n, *end;
 	bool ok = b != NULL;
 
 	begin(&r);
@@ -208,7 +192,7 @@ bool text_recognises(const struct text_syntax *syntax, const char *head, size_t 
 		b->nrefs = b->nevents = 0;
 	for (int i = 0; ok && i < RECOGNISE_LINES && p < stop; i++, p = end + 1) {
 		end = memchr(p, '\n', (size_t)(stop - p));
-		if (!end && !whole)
+		if (!end && !head->whole)
 			break;
 		if (!end)
 			end = stop;

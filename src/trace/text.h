@@ -16,7 +16,7 @@ enum text_column { COL_ADDR, COL_KIND, COL_SIZE, COL_PID, COL_TID, COLS };
 struct text_reader;
 
 struct text_syntax {
-	const struct trace_format *format;
+	struct trace_format format; /* its recognises and open are those below */
 	/* Before the first line. May be NULL. */
 	void (*begin)(struct text_reader *r);
 	/* Appends the references of the line [p, end), without its newline. NULL, or what is wrong with it. */
@@ -24,10 +24,8 @@ struct text_syntax {
 };
 
 struct text_reader {
-	struct trace t;
+	struct trace_file file;
 	const struct text_syntax *syntax;
-	int fd;
-	char *buf;
 	size_t pos, len;
 	bool at_eof;
 	uint64_t lines; /* taken so far: the number of the current one */
@@ -41,10 +39,11 @@ struct text_reader {
 	int8_t column[COLS]; /* field number, -1: not there */
 };
 
-struct trace *text_open(const struct text_syntax *syntax, int fd, const char *name, const char *head, size_t n,
-			struct trace_error *err);
+extern const struct text_syntax lackey_syntax, addr_rw_syntax, rw_addr_syntax, csv_syntax;
+
+struct trace *text_open(const struct trace_format *f, const struct trace_head *head, struct trace_error *err);
 /* Do the first lines parse, and give at least one reference? */
-bool text_recognises(const struct text_syntax *syntax, const char *head, size_t n, bool whole);
+bool text_recognises(const struct trace_format *f, const struct trace_head *head);
 
 /* Value of a hexadecimal digit plus one, 0 for other bytes. */
 extern const uint8_t text_hex_value[256];
@@ -109,6 +108,16 @@ enum text_kind { KIND_READ = ACC_READ, KIND_WRITE = ACC_WRITE, KIND_EXEC = ACC_E
 /* R W X, L S I M, and the words in use for them, in either case. */
 enum text_kind text_kind(const char *p, size_t n);
 
+/* The word at *p, up to a blank, as a kind. *p moves behind it. */
+static inline enum text_kind text_take_kind(const char **p, const char *end)
+{
+	const char *word = *p;
+
+	while (*p < end && **p != ' ' && **p != '\t')
+		++*p;
+	return text_kind(word, (size_t)(*p - word));
+}
+
 /* Checks an access and appends it; NULL or what is wrong. */
 static inline const char *text_put(struct trace_block *b, uint64_t gva, enum text_kind kind, uint64_t size)
 {
@@ -128,7 +137,7 @@ static inline const char *text_put(struct trace_block *b, uint64_t gva, enum tex
 	return NULL;
 }
 
-/* The optional size at a line's end; whatever else stands there is wrong. */
-const char *text_tail(const char *p, const char *end, uint64_t *size);
+/* The same with the optional size at the line's end, from p; whatever else stands there is wrong. */
+const char *text_put_tail(struct trace_block *b, const char *p, const char *end, uint64_t gva, enum text_kind kind);
 
 #endif

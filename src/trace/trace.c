@@ -10,11 +10,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "trace/source.h"
+#include "trace/text.h"
 
 /* In the order of asking: the strictest shapes first. */
 static const struct trace_format *const formats[] = {
-	&spool_format, &lackey_format, &rw_addr_format, &addr_rw_format, &csv_format,
+	&spool_format, &lackey_syntax.format, &rw_addr_syntax.format, &addr_rw_syntax.format, &csv_syntax.format,
 };
 
 #define FORMAT_NAMES "lackey, addr-rw, rw-addr, csv, spool"
@@ -45,6 +45,45 @@ void block_put_access(struct trace_block *b, uint64_t gva, enum acc_kind kind, u
 	for (; size > 128; size -= 128, gva += 128)
 		put_piece(b, gva, kind, 128);
 	put_piece(b, gva, kind, size);
+}
+
+void *trace_file_open(const struct trace_format *f, const struct trace_ops *ops, size_t bytes, size_t buf_bytes,
+		      const struct trace_head *head, struct trace_error *err)
+{
+	struct trace_file *file = calloc(1, bytes);
+	char *buf = malloc(MAX(buf_bytes, head->n)), *name = strdup(head->name);
+
+	if (!file || !buf || !name) {
+		free(file);
+		free(buf);
+		free(name);
+		close(head->fd);
+		trace_fail(err, TRACE_EXIT_INPUT, "%s: out of memory", head->name);
+		return NULL;
+	}
+	*file = (struct trace_file){ .t = { .ops = ops, .name = name, .format = f->name }, .fd = head->fd, .buf = buf };
+	if (head->n)
+		memcpy(buf, head->bytes, head->n);
+	return file;
+}
+
+int trace_file_rewind(struct trace *t, struct trace_error *err)
+{
+	struct trace_file *file = container_of(t, struct trace_file, t);
+
+	if (lseek(file->fd, 0, SEEK_SET) < 0)
+		return trace_fail(err, TRACE_EXIT_INPUT, "%s: cannot be read twice; save it in a file first", t->name);
+	return 0;
+}
+
+void trace_file_close(struct trace *t)
+{
+	struct trace_file *file = container_of(t, struct trace_file, t);
+
+	close(file->fd);
+	free(file->buf);
+	free(t->name);
+	free(file);
 }
 
 static const struct trace_format *format_by_name(const char *name, size_t n)
@@ -113,33 +152,37 @@ static int open_input(const char *file, struct trace_error *err)
 /* Opens file by the format given, or (NULL) by looking. */
 static struct trace *open_file(const char *file, const struct trace_format *f, struct trace_error *err)
 {
-	const char *name = strcmp(file, "-") ? file : "standard input";
-	char head[TRACE_HEAD_BYTES];
-	bool whole;
-	int fd = open_input(file, err), n;
+	char bytes[TRACE_HEAD_BYTES];
+	struct trace_head head = {
+		.name = strcmp(file, "-") ? file : "standard input",
+		.fd = open_input(file, err),
+		.bytes = bytes,
+	};
+	int n;
 
-	if (fd < 0)
+	if (head.fd < 0)
 		return NULL;
-	n = read_head(fd, head, &whole);
+	n = read_head(head.fd, bytes, &head.whole);
 	if (n < 0) {
-		trace_fail(err, TRACE_EXIT_INPUT, "%s: cannot be read: %s", name, strerror(-n));
-		close(fd);
+		trace_fail(err, TRACE_EXIT_INPUT, "%s: cannot be read: %s", head.name, strerror(-n));
+		close(head.fd);
 		return NULL;
 	}
+	head.n = (size_t)n;
 	if (!f)
 		f = format_by_suffix(file);
 	for (unsigned i = 0; !f && i < ARRAY_SIZE(formats); i++)
-		if (formats[i]->recognises(head, (size_t)n, whole))
+		if (formats[i]->recognises(formats[i], &head))
 			f = formats[i];
 	if (!f) {
 		trace_fail(err, TRACE_EXIT_INPUT,
 			   n ? "%s: no known trace format; say which: trace:FORMAT:FILE, FORMAT one of " FORMAT_NAMES
 			     : "%s: the file is empty; record it again, or name another",
-			   name);
-		close(fd);
+			   head.name);
+		close(head.fd);
 		return NULL;
 	}
-	return f->open(fd, name, head, (size_t)n, err);
+	return f->open(f, &head, err);
 }
 
 struct trace *trace_open(const char *spec, struct trace_error *err)

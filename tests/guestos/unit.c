@@ -232,10 +232,65 @@ static void no_frame_is_handed_out_twice(void **state)
 	(void)state;
 }
 
+/* ---- owners of a frame: the first stays first, behind it the newest comes first ---- */
+
+static void check_owners(struct gframe *f, const uint64_t *model, unsigned n)
+{
+	unsigned i = 0;
+
+	assert_int_equal(f->refs, n);
+	gframe_for_each_owner(f, o) {
+		assert_true(i < n);
+		assert_int_equal(o->vpn, model[i++]);
+	}
+	assert_int_equal(i, n);
+}
+
+static void owners_keep_their_order(void **state)
+{
+	enum { OWNERS = 300 };
+	struct rig_config c = { .scheme = "native", .guest = { .mem_pages = 100 } };
+	uint64_t model[OWNERS], gfn, next = 0;
+	struct pages of = { 0 };
+	unsigned n = 0;
+	struct rng rng;
+	struct rig r;
+
+	rng_init(&rng, 13);
+	assert_true(rig_open(&r, &c));
+	assert_int_equal(frames_alloc(r.guest, 0, GFRAME_USER, &gfn), 0);
+	for (unsigned step = 0; step < 20000; step++) {
+		bool add = n < 2 || (n < OWNERS && rng_below(&rng, 100) < (step / 1000 % 2 ? 40u : 60u));
+
+		if (add) {
+			unsigned at = n ? 1 : 0;
+
+			memmove(&model[at + 1], &model[at], (n - at) * sizeof(*model));
+			model[at] = next++;
+			gframe_add_owner(r.guest, gfn, &of, model[at]);
+			n++;
+		} else {
+			/* From either end most of the time, as children end. */
+			unsigned at = (unsigned)(rng_below(&rng, 3) ? rng_below(&rng, n) : rng_below(&rng, 2) ? n - 1 : 0);
+
+			gframe_drop_owner(r.guest, gfn, &of, model[at]);
+			n--;
+			memmove(&model[at], &model[at + 1], (n - at) * sizeof(*model));
+		}
+		check_owners(&r.guest->frames.f[gfn], model, n);
+	}
+	while (n)
+		gframe_drop_owner(r.guest, gfn, &of, model[--n]);
+	assert_int_equal(r.guest->frames.f[gfn].type, GFRAME_FREE);
+	rig_close(&r);
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pmap_is_an_ordered_map),
+		cmocka_unit_test(owners_keep_their_order),
 		cmocka_unit_test(heap_gives_the_least_first),
 		cmocka_unit_test(vmas_are_one_record_a_page),
 		cmocka_unit_test(no_frame_is_handed_out_twice),

@@ -285,6 +285,44 @@ static void test_presets(void **state)
 	}
 }
 
+static unsigned entries_of(const struct tlb_array_config *c)
+{
+	return c->sets * c->ways;
+}
+
+/* The figures that are published, apart from how a preset writes them. */
+static void test_published_figures(void **state)
+{
+	static const struct {
+		const char *name;
+		unsigned l1i, l1i_ways, l1d, l1d_ways, l2, l2_ways;
+	} published[] = {
+		{ "haswell", 128, 4, 64, 4, 1024, 8 }, { "skylake", 128, 8, 64, 4, 1536, 12 },
+		{ "zen2", 64, 64, 64, 64, 2048, 16 }, { "u74", 40, 40, 40, 40, 512, 1 },
+		{ "rocket", 32, 32, 32, 32, 0, 0 },
+	};
+	static const char *const zen[] = { "zen2", "zen4" };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(published); i++) {
+		const struct tlb_config *c = tlb_preset_find(published[i].name);
+
+		assert_int_equal(entries_of(&c->l1i[0]), published[i].l1i);
+		assert_int_equal(c->l1i[0].ways, published[i].l1i_ways);
+		assert_int_equal(entries_of(&c->l1d[0]), published[i].l1d);
+		assert_int_equal(c->l1d[0].ways, published[i].l1d_ways);
+		assert_int_equal(entries_of(&c->l2[0]), published[i].l2);
+		assert_int_equal(c->l2[0].ways, published[i].l2_ways);
+	}
+	/* The page-directory cache has 64 entries for the two highest levels together; PDEs are elsewhere. */
+	for (unsigned i = 0; i < ARRAY_SIZE(zen); i++) {
+		const struct tlb_config *c = tlb_preset_find(zen[i]);
+
+		assert_int_equal(entries_of(&c->walk[1]) + entries_of(&c->walk[2]), 64);
+	}
+	assert_int_equal(entries_of(&tlb_preset_find("rocket")->walk[0]) +
+			 entries_of(&tlb_preset_find("rocket")->walk[1]), 8);
+}
+
 /* The default's geometry is a promise: benchmarks name it. */
 static void test_generic_geometry(void **state)
 {
@@ -350,6 +388,7 @@ int main(void)
 		cmocka_unit_test(test_globals_serve_all_spaces_of_their_vm),
 		cmocka_unit_test(test_entries_round_trip),
 		cmocka_unit_test(test_presets),
+		cmocka_unit_test(test_published_figures),
 		cmocka_unit_test(test_generic_geometry),
 		cmocka_unit_test(test_bad_configurations),
 	};
