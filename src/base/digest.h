@@ -14,10 +14,35 @@
 #include <xxhash.h>
 
 #include "base/hash.h"
+#include "base/wide.h"
 
 static inline uint64_t digest_bytes(const void *p, size_t n)
 {
 	return XXH3_64bits(p, n);
+}
+
+/* A digest of what comes piece by piece; 64-byte aligned. Equal to digest_bytes() of it all. */
+typedef XXH3_state_t digest_stream;
+
+static inline void digest_stream_start(digest_stream *s)
+{
+	XXH3_64bits_reset(s);
+}
+
+/* The same by wide vectors (digest_wide.c). */
+void digest_stream_add_wide(digest_stream *s, const void *p, size_t n);
+
+static inline void digest_stream_add(digest_stream *s, const void *p, size_t n)
+{
+	if (host_is_wide())
+		digest_stream_add_wide(s, p, n);
+	else
+		XXH3_64bits_update(s, p, n);
+}
+
+static inline uint64_t digest_stream_end(const digest_stream *s)
+{
+	return XXH3_64bits_digest(s);
 }
 
 /* Folds one word into a running digest. */

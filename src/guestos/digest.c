@@ -19,16 +19,16 @@ void digest_refs(struct proc *p, const ref_t *refs, size_t n)
 	if (!p->hash) {
 		p->hash = aligned_alloc(64, align_up(sizeof(*p->hash), 64));
 		BUG_ON(!p->hash);
-		XXH3_64bits_reset(p->hash);
+		digest_stream_start(p->hash);
 	}
-	XXH3_64bits_update(p->hash, refs, n * sizeof(*refs));
+	digest_stream_add(p->hash, refs, n * sizeof(*refs));
 }
 
 /* A process without references has the digest of no bytes. */
 static uint64_t refs_digest(const struct proc *p)
 {
 	if (p->hash)
-		return XXH3_64bits_digest(p->hash);
+		return digest_stream_end(p->hash);
 	return p->refs_digest ? p->refs_digest : digest_bytes("", 0);
 }
 

@@ -194,7 +194,7 @@ struct proc {
 	struct source *src;
 	struct mm *mm;   /* NULL: ended and gone */
 	struct work_state work;
-	XXH3_state_t *hash; /* over its references; NULL: none yet, or ended */
+	digest_stream *hash; /* over its references; NULL: none yet, or ended */
 	uint64_t refs_digest; /* once ended */
 };
 

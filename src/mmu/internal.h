@@ -316,8 +316,6 @@ int track_audit(struct mmu *mmu, const char **why);
 void mmu_table_written(struct mmu *mmu, gpa_t gpa, uint64_t len, const void *old, bool emulated);
 /* Enters the space of v->paging again; v->space stays NULL if there is no memory for it. */
 void vcpu_reload(struct vcpu *v);
-/* Does the processor under us have wide vectors? (run_wide.c) */
-bool run_can_be_wide(void);
 /* No space any more, and a tag that no TLB entry has: the gpa space is the nested TLB's alone. */
 static inline void vcpu_leave_space(struct vcpu *v)
 {

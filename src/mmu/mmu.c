@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A VM's translation: made, changed while it runs, zapped, audited. */
+#include "base/wide.h"
 #include "mmu/internal.h"
 
 static struct mmu *of_notifier(struct vm_notifier *n)
@@ -203,7 +204,7 @@ int vcpu_init(struct vcpu *v, struct mmu *mmu)
 	v->mmu = mmu;
 	v->cpu = mmu->cpu;
 	v->user = true;
-	v->wide = run_can_be_wide();
+	v->wide = host_is_wide();
 	mmu->vcpu = v;
 	vcpu_leave_space(v);
 	return 0;

@@ -83,7 +83,9 @@ enum hot { HOT_WAY0, HOT_4WAYS };
 static ALWAYS_INLINE enum access_status run_hot(struct run *r, const ref_t *refs, size_t n, size_t *done,
 						const enum hot hot)
 {
-	struct tlb *t = &r->v->cpu->tlb;
+	const struct tlb *t = &r->v->cpu->tlb;
+	const struct tlb_hot4 hot4 = tlb_hot4_of(t);
+	const uint64_t tag_space = r->tag_space;
 	size_t i = 0;
 	enum access_status s = ACCESS_OK;
 
@@ -91,7 +93,7 @@ static ALWAYS_INLINE enum access_status run_hot(struct run *r, const ref_t *refs
 		ref_t ref = refs[i];
 		unsigned kind = ref & REF_KIND;
 		uint64_t vpn = (uint64_t)((int64_t)ref >> (REF_GVA_SHIFT + PAGE_SHIFT)) & low_bits(45);
-		uint64_t need = r->need[kind], tag = r->tag_space | vpn, data;
+		uint64_t need = r->need[kind], tag = tag_space | vpn, data;
 
 		/* Events and crossing references are looked at before anything moves. */
 		if (unlikely(ref & REF_SPECIAL)) {
@@ -99,7 +101,7 @@ static ALWAYS_INLINE enum access_status run_hot(struct run *r, const ref_t *refs
 				break;
 			s = run_whole(r->v, ref);
 		} else {
-			data = hot == HOT_4WAYS && kind != ACC_EXEC ? tlb_hot4(t, tag) :
+			data = hot == HOT_4WAYS && kind != ACC_EXEC ? tlb_hot4(&hot4, tag) :
 								      tlb_hot(t, kind == ACC_EXEC, tag);
 			if (likely((data & need) == need))
 				continue;

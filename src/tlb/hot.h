@@ -16,25 +16,37 @@ static inline bool tlb_is_hot4(const struct tlb *t)
 	return d->ways == 4 && d->policy == TLB_LRU && d->order == TLB_ORDER_PLACE;
 }
 
+/* Where it stands: a copy for a loop's registers, as stores to it could else be stores to the array's head. */
+struct tlb_hot4 {
+	uint64_t *tags, *data;
+	uint32_t set_mask;
+};
+
+static inline struct tlb_hot4 tlb_hot4_of(const struct tlb *t)
+{
+	const struct tlb_array *d = &t->l1[0][0];
+
+	return (struct tlb_hot4){ d->tags, d->data, d->set_mask };
+}
+
 /*
  * A whole lookup of the first level for data under LRU: the data word, its way
  * now the newest, or 0 with nothing changed. The way is not branched on:
  * programs make it hard to guess, and a rotation by 0 costs less than a wrong
  * guess.
  */
-static ALWAYS_INLINE uint64_t tlb_hot4(struct tlb *t, uint64_t tag0)
+static ALWAYS_INLINE uint64_t tlb_hot4(const struct tlb_hot4 *h, uint64_t tag0)
 {
-	struct tlb_array *a = &t->l1[0][0];
-	size_t base = (size_t)((uint32_t)tag0 & a->set_mask) * 4;
-	unsigned match = array_match4(a->tags + base, tag0);
+	size_t base = (size_t)((uint32_t)tag0 & h->set_mask) * 4;
+	unsigned match = array_match4(h->tags + base, tag0);
 
 	if (unlikely(!match))
 		return 0;
 	unsigned way = (unsigned)__builtin_ctz(match);
-	uint64_t data = a->data[base + way];
+	uint64_t data = h->data[base + way];
 
-	array_rotate4(a->tags + base, way);
-	array_rotate4(a->data + base, way);
+	array_rotate4(h->tags + base, way);
+	array_rotate4(h->data + base, way);
 	return data;
 }
 
