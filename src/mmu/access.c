@@ -78,70 +78,112 @@ static void finish(struct vcpu *v, struct mmu_fault *f, struct xlat *x)
 	found(v, tlb_data(e->mfn, e->vmid, e->order, e->flags), f->va, x);
 }
 
-/* half: the guest's half of the first walk, if it was done before. */
-static enum access_status walk_until_done(struct vcpu *v, enum segment seg, uint64_t va, enum acc_kind kind,
-					  const struct guest_half *half, struct xlat *x)
+static void fault_init(struct mmu_fault *f, struct vcpu *v, enum segment seg, uint64_t va, enum acc_kind kind)
+{
+	if (unlikely(v->mmu->cpu->shaped_for != v->mmu))
+		cpu_shape(v->mmu);
+	f->space = seg == SEG_BARE ? &v->mmu->bare : v->space;
+	f->va = va;
+	f->kind = kind;
+	f->user = seg == SEG_PAGED && v->user;
+	f->ctl = ctl_of(v, seg);
+}
+
+static void succeed(struct vcpu *v, struct mmu_fault *f, struct xlat *x)
+{
+	if (unlikely(v->mmu->explain != NULL))
+		explain_found(v, f);
+	finish(v, f, x);
+}
+
+/*
+ * One walk, and what must be done about it. half: the guest's half of it, if
+ * it was done before. True: the access is decided, *s and x say how. False:
+ * something was mended or moved, walk again.
+ */
+static bool walk_once(struct vcpu *v, struct mmu_fault *f, enum segment seg, const struct guest_half *half,
+		      struct xlat *x, enum access_status *s)
 {
 	struct mmu *mmu = v->mmu;
-	struct mmu_fault f;
 
-	if (unlikely(mmu->cpu->shaped_for != mmu))
-		cpu_shape(mmu);
-	f.space = seg == SEG_BARE ? &mmu->bare : v->space;
-	f.va = va;
-	f.kind = kind;
-	f.user = seg == SEG_PAGED && v->user;
-	f.ctl = ctl_of(v, seg);
-	for (int tries = 0; tries < TRIES_MAX; tries++) {
-		/* The walk's own part is written by the walk. */
-		f.walk.ntables = 0;
-		f.error_code = 0;
-		f.why = WALK_WHY_NONE;
-		f.violation = GPA(INVALID_FRAME);
-		f.violation_kind = kind;
-		f.gpa = GPA(INVALID_FRAME);
-		f.cacheable = true;
-		f.dropped = false;
-		f.from_truth = false;
-		f.refs = f.depth = 0;
-		f.half = tries ? NULL : half;
-		enum walked w = mmu->ops->walk(v, &f);
+	/* The walk's own part is written by the walk. */
+	f->walk.ntables = 0;
+	f->error_code = 0;
+	f->why = WALK_WHY_NONE;
+	f->violation = GPA(INVALID_FRAME);
+	f->violation_kind = f->kind;
+	f->gpa = GPA(INVALID_FRAME);
+	f->cacheable = true;
+	f->dropped = false;
+	f->from_truth = false;
+	f->refs = f->depth = 0;
+	f->half = half;
+	enum walked w = mmu->ops->walk(v, f);
 
-		count_walk(v, seg, &f, w == WALKED_OK);
-		if (unlikely(mmu->explain != NULL))
-			mmu->explain->walk_end(mmu->explain, w == WALKED_OK ? WALK_OK :
-					       w == WALKED_HELP ? WALK_VIOLATION : WALK_FAULT);
-		if (w == WALKED_OK) {
-			if (mmu->explain)
-				explain_found(v, &f);
-			finish(v, &f, x);
-			return ACCESS_OK;
-		}
-		if (w == WALKED_INJECT)
-			return inject(v, &f);
-		int r = mmu->ops->fault(v, &f);
-
-		switch (r) {
-		case MMU_FIXED:
-		case MMU_RETRY:
-			break;
-		case MMU_INJECT:
-			return inject(v, &f);
-		case MMU_ONCE:
-			if (mmu->explain)
-				explain_found(v, &f);
-			finish(v, &f, x);
-			return ACCESS_OK;
-		case MMU_EMULATE:
-			x->emulate = true;
-			x->gpa = f.gpa;
-			return ACCESS_OK;
-		default:
-			return give_up(v, r);
-		}
+	count_walk(v, seg, f, w == WALKED_OK);
+	if (unlikely(mmu->explain != NULL))
+		mmu->explain->walk_end(mmu->explain, w == WALKED_OK ? WALK_OK :
+				       w == WALKED_HELP ? WALK_VIOLATION : WALK_FAULT);
+	*s = ACCESS_OK;
+	if (w == WALKED_OK) {
+		succeed(v, f, x);
+		return true;
 	}
+	int r = w == WALKED_INJECT ? MMU_INJECT : mmu->ops->fault(v, f);
+
+	switch (r) {
+	case MMU_FIXED:
+	case MMU_RETRY:
+		return false;
+	case MMU_INJECT:
+		*s = inject(v, f);
+		return true;
+	case MMU_ONCE:
+		succeed(v, f, x);
+		return true;
+	case MMU_EMULATE:
+		x->emulate = true;
+		x->gpa = f->gpa;
+		return true;
+	default:
+		*s = give_up(v, r);
+		return true;
+	}
+}
+
+static enum access_status walk_until_done(struct vcpu *v, enum segment seg, uint64_t va, enum acc_kind kind,
+					  struct xlat *x)
+{
+	struct mmu_fault f;
+	enum access_status s;
+
+	fault_init(&f, v, seg, va, kind);
+	for (int tries = 0; tries < TRIES_MAX; tries++)
+		if (walk_once(v, &f, seg, NULL, x, &s))
+			return s;
 	BUG_ON("an access made no progress");
 	return ACCESS_CRASH;
+}
+
+bool quick_long_way(struct vcpu *v, uint64_t gva, enum acc_kind kind, const struct guest_half *half,
+		    enum access_status *s)
+{
+	struct mmu_fault f;
+	struct xlat x;
+
+	fault_init(&f, v, SEG_PAGED, gva, kind);
+	return walk_once(v, &f, SEG_PAGED, half, &x, s);
+}
+
+struct guest_half quick_half(const struct vcpu *v, uint64_t gva, uint64_t pte, uint64_t refs)
+{
+	const struct gpt_format *fmt = v->space->p.params.fmt;
+
+	return (struct guest_half){
+		.gpa = GPA(gpt_frame(fmt, pte) << PAGE_SHIFT | (gva & PAGE_MASK)),
+		.rights = gpt_rights(fmt, 0, pte) & (uint8_t)~RIGHT_G,
+		.refs = refs,
+	};
 }
 
 static NOINLINE enum access_status xlate_miss(struct vcpu *v, enum segment seg, uint64_t va, enum acc_kind kind,
@@ -157,7 +199,7 @@ static NOINLINE enum access_status xlate_miss(struct vcpu *v, enum segment seg, 
 		if (!v->space)
 			return ACCESS_NOMEM;
 	}
-	return walk_until_done(v, seg, va, kind, NULL, x);
+	return walk_until_done(v, seg, va, kind, x);
 }
 
 static enum access_status xlate_bare(struct vcpu *v, uint64_t va, enum acc_kind kind, struct xlat *x)
@@ -180,19 +222,6 @@ static enum access_status xlate_bare(struct vcpu *v, uint64_t va, enum acc_kind 
 		return ACCESS_OK;
 	}
 	return xlate_miss(v, SEG_BARE, va, kind, x);
-}
-
-enum access_status quick_rest(struct vcpu *v, uint64_t gva, enum acc_kind kind, uint64_t pte, uint64_t refs)
-{
-	const struct gpt_format *fmt = v->space->p.params.fmt;
-	struct guest_half half = {
-		.gpa = GPA(gpt_frame(fmt, pte) << PAGE_SHIFT | (gva & PAGE_MASK)),
-		.rights = gpt_rights(fmt, 0, pte) & (uint8_t)~RIGHT_G,
-		.refs = refs,
-	};
-	struct xlat x;
-
-	return walk_until_done(v, SEG_PAGED, gva, kind, &half, &x);
 }
 
 enum access_status xlate(struct vcpu *v, enum segment seg, uint64_t va, enum acc_kind kind, struct xlat *x)

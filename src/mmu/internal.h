@@ -137,6 +137,8 @@ struct mode_ops {
 	void (*zap_all)(struct mmu *mmu);
 	int (*audit)(struct mmu *mmu, const char **why);
 	uint64_t (*table_bytes)(const struct mmu *mmu);
+	/* hpa of the root of the radix table that hardware walks by gva in this space, and its format; 0: none. */
+	uint64_t (*root_by_gva)(const struct mmu *mmu, const struct space *s, const struct gpt_format **fmt);
 };
 
 #define QUIRE_MODE(o) \
@@ -279,8 +281,7 @@ void check_entry(struct vcpu *v, const struct mmu_fault *f);
 struct track_recent {
 	uint64_t table, va_base; /* bits 2..0 of va_base: level; 0 is never a level-7 table */
 	uint32_t space;          /* 0: nothing is noted here */
-	uint32_t where;          /* the table's mfn when this was noted: a guess, for look-aheads */
-	uint64_t unused;         /* two to a line */
+	uint32_t unused[3];      /* two to a line */
 };
 enum { TRACK_RECENT = 4096 };
 

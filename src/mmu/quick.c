@@ -85,10 +85,13 @@ static void prepare_dim(struct quick_dim *d, const struct gpt_format *f, const s
 		}
 }
 
-/* A level's table is one frame at most: tracking goes by frames. */
+/* Each level's table is one frame at most: tracking goes by frames. */
 static bool has_small_tables(const struct gpt_format *f)
 {
-	return gpt_table_bytes(f, 0, false) <= PAGE_SIZE && gpt_table_bytes(f, 1, false) <= PAGE_SIZE;
+	for (unsigned k = 0; k < f->levels; k++)
+		if (gpt_table_bytes(f, k, false) > PAGE_SIZE)
+			return false;
+	return true;
 }
 
 static enum quick_kind kind_for(const struct quick *q, const struct vcpu *v)
@@ -108,6 +111,21 @@ static enum quick_kind kind_for(const struct quick *q, const struct vcpu *v)
 	return QUICK_NONE;
 }
 
+static void prepare_host(struct quick *q, const struct space *s)
+{
+	const struct mmu *mmu = q->mmu;
+	const struct reader p2m = { CTL_DEFAULT, true }, shadow = { CTL_DEFAULT, false };
+	const struct gpt_format *fmt;
+
+	if (mmu->p2m && mmu->p2m->org->hierarchical && mmu->p2m->mem->direct) {
+		q->host_root = mmu->p2m->root;
+		prepare_dim(&q->host, mmu->p2m->params.fmt, &q->cpu->host_wc, &p2m);
+	} else if (mmu->ops->root_by_gva && (q->host_root = mmu->ops->root_by_gva(mmu, s, &fmt))) {
+		q->host_by_gva = true;
+		prepare_dim(&q->host, fmt, &q->cpu->guest_wc, &shadow);
+	}
+}
+
 void quick_prepare(struct quick *q, struct vcpu *v)
 {
 	struct mmu *mmu = v->mmu;
@@ -115,7 +133,7 @@ void quick_prepare(struct quick *q, struct vcpu *v)
 
 	memset(q, 0, sizeof(*q));
 	q->prepared = true;
-	if (!s || mmu->ops->quick == QUICK_NONE || !s->p.org->hierarchical || !has_small_tables(s->p.params.fmt))
+	if (!s || !s->p.org->hierarchical || !has_small_tables(s->p.params.fmt))
 		return;
 	q->mmu = mmu;
 	q->cpu = v->cpu;
@@ -123,8 +141,7 @@ void quick_prepare(struct quick *q, struct vcpu *v)
 	q->space = s->number;
 	q->sign_extended = s->p.params.fmt->sign_extended;
 	prepare_dim(&q->guest, s->p.params.fmt, &v->cpu->guest_wc, &(struct reader){ s->p.ctl, false });
-	if (mmu->p2m && mmu->p2m->org->hierarchical && mmu->p2m->mem->direct)
-		prepare_dim(&q->host, mmu->p2m->params.fmt, &v->cpu->host_wc, &(struct reader){ CTL_DEFAULT, true });
+	prepare_host(q, s);
 	q->open = kind_for(q, v);
 	if (q->open == QUICK_DIRECT) {
 		q->direct = mmu->hw.m.direct;
@@ -174,8 +191,8 @@ const uint64_t *quick_find_guest(struct quick *q, const struct vcpu *v, uint64_t
 			find_table(q, &q->guest, guest_table, v->space->p.root, gva));
 }
 
-const uint64_t *quick_find_host(struct quick *q, uint64_t gpa)
+const uint64_t *quick_find_host(struct quick *q, uint64_t va)
 {
-	return remember(&q->host_known, 1 + (gpa >> q->host.shift[2]),
-			find_table(q, &q->host, host_table, q->mmu->p2m->root, gpa));
+	return remember(&q->host_known, 1 + (va >> q->host.shift[2]),
+			find_table(q, &q->host, host_table, q->host_root, va));
 }

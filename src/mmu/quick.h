@@ -50,6 +50,7 @@ struct quick_known {
 struct quick {
 	enum quick_kind open; /* QUICK_NONE: every miss goes the long way */
 	bool prepared, sign_extended;
+	bool host_by_gva; /* .host is a shadow table */
 	struct quick_dim guest, host;
 	struct mmu *mmu;
 	struct mmu_cpu *cpu;
@@ -57,15 +58,23 @@ struct quick {
 	const uint8_t *direct;   /* QUICK_DIRECT: guest-physical address 0 */
 	uint64_t direct_pages;
 	uint32_t space;
+	uint64_t host_root;      /* hpa of the p2m's or the shadow table's root */
 	struct quick_known guest_known, host_known;
 };
 
 void quick_prepare(struct quick *q, struct vcpu *v);
 /* For gva's level-1 table, which is not among the known. */
 const uint64_t *quick_find_guest(struct quick *q, const struct vcpu *v, uint64_t gva);
-const uint64_t *quick_find_host(struct quick *q, uint64_t gpa);
-/* The guest's half is done: its leaf entry was this, after so many references. The long way does the rest. */
-enum access_status quick_rest(struct vcpu *v, uint64_t gva, enum acc_kind kind, uint64_t pte, uint64_t refs);
+const uint64_t *quick_find_host(struct quick *q, uint64_t va);
+/*
+ * The long way, once: a walk and what must be done about it. half: what is
+ * known of the guest's half; NULL: nothing. True: done, *s says how it ended.
+ * False: something was mended, walk again (whichever way).
+ */
+bool quick_long_way(struct vcpu *v, uint64_t gva, enum acc_kind kind, const struct guest_half *half,
+		    enum access_status *s);
+/* The guest's half, of its usual leaf entry and the references so far. */
+struct guest_half quick_half(const struct vcpu *v, uint64_t gva, uint64_t pte, uint64_t refs);
 
 static ALWAYS_INLINE uint64_t quick_frame(const struct quick_dim *d, uint64_t pte)
 {
@@ -266,6 +275,7 @@ static inline unsigned quick_second_settle(struct quick *q, uint64_t gfn, const 
 	uint64_t tag = tlb_tag(space, code, gfn, order);
 	size_t slot = array_take(a, quick_shape(a), tag, &cpu->rng, &displaced);
 
+	cpu->nested_codes |= (uint8_t)BIT(code);
 	a->data[slot] = tlb_data(s->mfn - (gfn & low_bits(order)), q->mmu->vm->vmid, order, s->rights);
 	return refs;
 }
@@ -429,66 +439,89 @@ static ALWAYS_INLINE enum quick_end quick_two(struct quick *q, uint64_t gva, uns
 
 /*
  * A reference that missed the TLB tells that those after it may miss too, so
- * the host lines that their walks will want are asked for now. Nothing is
- * decided, counted or moved here; every look is a guess that may be wrong for
- * free.
+ * the host lines that their walks and faults will want are asked for now.
+ * Nothing is decided, counted or moved here; every look is a guess that may
+ * be wrong for free.
+ *
+ *   refs[i + AHEAD_TABLE]   its leaf guest entry
+ *   refs[i + AHEAD_DATA]    what that entry leads to: the gfn's state word, the
+ *                           leaf entry of the p2m or of the shadow table
+ *   refs[i + AHEAD_FRAME]   the frame's own data, where a fault may write to it
  */
+
+/* The word of gfn where it has one of its own; NULL: no memory, or part of a run. */
+static ALWAYS_INLINE const uint64_t *quick_word(const struct quick *q, uint64_t gfn, uint64_t *mfn)
+{
+	const struct memslot *s = &q->mmu->vm->slot[0];
+	const struct gfn_block *b = gfn - s->base.v < s->npages ? slot_block(s, GFN(gfn)) : NULL;
+
+	*mfn = b && b->run ? b->run - 1 + gfn % GFN_BLOCK : 0;
+	return b && b->states && !b->run ? &b->states[gfn % GFN_BLOCK].w : NULL;
+}
 
 /* Asks for the line of gva's leaf entry; returns where that is, or NULL. */
 static ALWAYS_INLINE const uint64_t *quick_ahead_table(struct quick *q, const struct vcpu *v, uint64_t gva)
 {
 	const struct quick_dim *d = &q->guest;
-	uint64_t key = 1 + (gva >> d->shift[2]);
+	uint64_t key = 1 + (gva >> d->shift[2]), mfn;
 	unsigned slot = key % QUICK_KNOWN;
 	const uint64_t *table = q->guest_known.key[slot] == key ? q->guest_known.at[slot] : quick_find_guest(q, v, gva);
 
 	if (!table)
 		return NULL;
-	uint64_t pte = table[(gva >> d->shift[1]) & d->index[1]], leaf = quick_frame(d, pte) << PAGE_SHIFT;
-	const struct track_recent *r = track_recent_slot(q->mmu, leaf);
-	const uint8_t *at;
+	uint64_t pte = table[(gva >> d->shift[1]) & d->index[1]];
+	const uint64_t *word = quick_word(q, quick_frame(d, pte), &mfn);
 
 	if (!quick_is_table(d, 1, pte))
 		return NULL;
-	if (q->direct) {
-		__builtin_prefetch(r);
-		at = q->direct + MIN(leaf, (q->direct_pages - 1) << PAGE_SHIFT);
-	} else {
-		at = q->ram + ((uint64_t)r->where << PAGE_SHIFT);
-		if (r->table != leaf)
-			return NULL;
-	}
-	const uint64_t *p = (const uint64_t *)(const void *)at + ((gva >> d->shift[0]) & d->index[0]);
+	if (word)
+		mfn = gfn_mfn((struct gfn_state){ *word }).v;
+	if (!mfn)
+		return NULL;
+	const uint64_t *p = (const uint64_t *)(const void *)(q->ram + (mfn << PAGE_SHIFT)) +
+			    ((gva >> d->shift[0]) & d->index[0]);
 
+	if (q->open != QUICK_NONE)
+		__builtin_prefetch(track_recent_slot(q->mmu, quick_frame(d, pte) << PAGE_SHIFT));
 	__builtin_prefetch(p);
 	return p;
 }
 
 /* And for what the entry there leads to. */
-static ALWAYS_INLINE void quick_ahead_data(struct quick *q, const uint64_t *entry)
+static ALWAYS_INLINE void quick_ahead_data(struct quick *q, const uint64_t *entry, uint64_t gva)
 {
 	const struct quick_dim *d = &q->host;
-	uint64_t pte = *entry, gfn = quick_frame(&q->guest, pte), gpa = gfn << PAGE_SHIFT;
-	const struct memslot *s = &q->mmu->vm->slot[0];
+	uint64_t pte = *entry, gfn = quick_frame(&q->guest, pte), mfn;
+	uint64_t va = q->host_by_gva ? gva : gfn << PAGE_SHIFT;
+	const uint64_t *word = quick_word(q, gfn, &mfn);
 
-	if (!quick_is_leaf(&q->guest, ACC_READ, 0, pte) || gfn - s->base.v >= s->npages)
+	if (!quick_is_leaf(&q->guest, ACC_READ, 0, pte))
 		return;
-	const struct gfn_block *b = slot_block(s, GFN(gfn));
-
-	if (b->states && !b->run)
-		__builtin_prefetch(&b->states[gfn % GFN_BLOCK]);
+	if (word)
+		__builtin_prefetch(word);
 	if (!d->usable)
 		return;
-	uint64_t key = 1 + (gpa >> d->shift[2]);
+	uint64_t key = 1 + (va >> d->shift[2]);
 	unsigned slot = key % QUICK_KNOWN;
-	const uint64_t *table = q->host_known.key[slot] == key ? q->host_known.at[slot] : quick_find_host(q, gpa);
+	const uint64_t *table = q->host_known.key[slot] == key ? q->host_known.at[slot] : quick_find_host(q, va);
 
 	if (!table)
 		return;
-	pte = table[(gpa >> d->shift[1]) & d->index[1]];
+	pte = table[(va >> d->shift[1]) & d->index[1]];
 	if (quick_is_table(d, 1, pte))
 		__builtin_prefetch((const uint64_t *)(const void *)(q->ram + (quick_frame(d, pte) << PAGE_SHIFT)) +
-				   (gfn & d->index[0]));
+				   ((va >> d->shift[0]) & d->index[0]));
+}
+
+/* A shadow entry is in its frame's reverse map. */
+static ALWAYS_INLINE void quick_ahead_frame(const struct quick *q, const uint64_t *entry)
+{
+	uint64_t mfn;
+	const uint64_t *word = quick_word(q, quick_frame(&q->guest, *entry), &mfn);
+
+	if (word)
+		mfn = gfn_mfn((struct gfn_state){ *word }).v;
+	__builtin_prefetch(machine_frame(q->mmu->vm->hv->m, MFN(mfn)));
 }
 
 #endif

@@ -515,6 +515,12 @@ static uint64_t table_bytes(const struct mmu *mmu)
 	return mmu->shadow->be->bytes(mmu);
 }
 
+static uint64_t root_by_gva(const struct mmu *mmu, const struct space *s, const struct gpt_format **fmt)
+{
+	*fmt = mmu->shadow->fmt;
+	return s->shadow_root ? s->shadow_root->table : 0;
+}
+
 static const struct mode_ops shadow_mode = {
 	.name = "shadow",
 	.summary = "one gva table built by the hypervisor; guest tables write-protected, or lazy",
@@ -538,5 +544,6 @@ static const struct mode_ops shadow_mode = {
 	.zap_all = zap_all,
 	.audit = audit,
 	.table_bytes = table_bytes,
+	.root_by_gva = root_by_gva,
 };
 QUIRE_MODE(shadow_mode);

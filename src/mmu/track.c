@@ -206,14 +206,6 @@ bool track_header(struct mmu *mmu, gfn_t gfn)
 	return p;
 }
 
-/* For look-aheads, that may be wrong for free. */
-static uint32_t where_now(struct mmu *mmu, uint64_t table)
-{
-	struct gfn_mapping map;
-
-	return gfn_peek(mmu->vm, GFN(table >> PAGE_SHIFT), &map) ? 0 : (uint32_t)map.mfn.v;
-}
-
 static uint64_t table_span(const struct gpt_format *fmt, unsigned level)
 {
 	return BIT(fmt->level[level].shift + fmt->level[level].bits);
@@ -234,7 +226,7 @@ bool track_table(struct mmu *mmu, const struct space *s, const struct walk_table
 	if (!p)
 		return false;
 	if ((uint64_t)fmt->entry_size << fmt->level[t->level].bits <= PAGE_SIZE) {
-		*recent = (struct track_recent){ t->addr, base | t->level, s->number, where_now(mmu, t->addr), 0 };
+		*recent = (struct track_recent){ t->addr, base | t->level, s->number, { 0 } };
 		mmu->track_recent_used = true;
 	}
 	for (struct track_use *u = p->uses; u; u = u->next)
