@@ -328,10 +328,4 @@ static inline void vcpu_leave_space(struct vcpu *v)
 /* ---- mmu.c ---- */
 
 static inline bool is_riscv(const struct gpt_format *f) { return f && f->family == GPT_RISCV; }
-static inline void fault_step(struct vm *vm, const struct vm_fault_step *s)
-{
-	if (unlikely(vm->log != NULL))
-		vm->log->step(vm->log, s);
-}
-
 #endif

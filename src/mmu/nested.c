@@ -417,9 +417,11 @@ static enum walked nested_walk(struct vcpu *v, struct mmu_fault *f)
 static void say(struct mmu *mmu, const struct mmu_fault *f, const char *step, const char *action,
 		gfn_t gfn, uint64_t hva, mfn_t mfn)
 {
+	if (likely(!mmu->vm->log))
+		return;
 	struct vm_fault_step s = { step, action, f->violation_kind == ACC_WRITE ? PF_WRITE : 0, GVA(f->va), gfn, hva, mfn };
 
-	fault_step(mmu->vm, &s);
+	mmu->vm->log->step(mmu->vm->log, &s);
 }
 
 /* A second-stage violation: back the frame, or allow the write, and enter it. */

@@ -142,9 +142,11 @@ static enum walked walk(struct vcpu *v, struct mmu_fault *f)
 static void say(struct mmu *mmu, const struct mmu_fault *f, const char *step, const char *action,
 		gfn_t gfn, uint64_t hva, mfn_t mfn)
 {
+	if (likely(!mmu->vm->log))
+		return;
 	struct vm_fault_step s = { step, action, f->error_code, GVA(f->va), gfn, hva, mfn };
 
-	fault_step(mmu->vm, &s);
+	mmu->vm->log->step(mmu->vm->log, &s);
 }
 
 /* The guest's table, walked by the hypervisor; a bare access has none. */
