@@ -95,6 +95,8 @@ struct pt_mem {
 	bool quiet;
 	struct faultinj *inj;
 	uint64_t table_bytes; /* allocated through it and not freed */
+	/* Where each load here is itself translated, and counted for that; NULL: nowhere. */
+	struct pt_mem *behind;
 };
 
 static ALWAYS_INLINE int ptm_load(struct pt_mem *m, uint64_t addr, unsigned size, void *out)
@@ -175,6 +177,44 @@ static inline void ptm_free(struct pt_mem *m, uint64_t addr, unsigned order)
 static inline int ptm_scan(struct pt_mem *m, uint64_t first, uint64_t n, uint64_t stride)
 {
 	return m->ops->scan(m, first, n, stride);
+}
+
+/*
+ * Loads that a walker makes at the same time. Each is a reference; of their
+ * depth, that of the deepest counts: here, and in the memory behind, where
+ * their translations are under way at the same time too.
+ *
+ *   p = ptm_parallel_begin(m);
+ *   for each of them: a load; ptm_parallel_loaded(m, &p);
+ *   ptm_parallel_end(m, &p);
+ */
+struct ptm_parallel {
+	uint64_t start, deepest;               /* m->counts.depth */
+	uint64_t behind_start, behind_deepest; /* and of m->behind */
+};
+
+static ALWAYS_INLINE struct ptm_parallel ptm_parallel_begin(const struct pt_mem *m)
+{
+	uint64_t behind = m->behind ? m->behind->counts.depth : 0;
+
+	return (struct ptm_parallel){ m->counts.depth, m->counts.depth, behind, behind };
+}
+
+static ALWAYS_INLINE void ptm_parallel_loaded(struct pt_mem *m, struct ptm_parallel *p)
+{
+	p->deepest = MAX(p->deepest, m->counts.depth);
+	m->counts.depth = p->start;
+	if (m->behind) {
+		p->behind_deepest = MAX(p->behind_deepest, m->behind->counts.depth);
+		m->behind->counts.depth = p->behind_start;
+	}
+}
+
+static ALWAYS_INLINE void ptm_parallel_end(struct pt_mem *m, const struct ptm_parallel *p)
+{
+	m->counts.depth = p->deepest;
+	if (m->behind)
+		m->behind->counts.depth = p->behind_deepest;
 }
 
 /* Says what the next load is for. Free unless somebody listens. */

@@ -123,8 +123,9 @@ enum access_status vcpu_run(struct vcpu *v, const ref_t *refs, size_t n, size_t 
 {
 	struct vm_stats *st = &v->mmu->vm->stats;
 	struct tlb_counts *c = &v->cpu->tlb.counts, before = *c;
-	bool each = v->data || v->cpu->tlb.l1[0][0].policy == TLB_PLRU || !v->cpu->tlb.l1[0][0].present ||
-		    !v->cpu->tlb.l1[1][0].present || !v->user;
+	const struct tlb_array *l1d = &v->cpu->tlb.l1[0][0], *l1i = &v->cpu->tlb.l1[1][0];
+	bool each = v->data || tlb_policy_hears_hits(l1d->policy) || tlb_policy_hears_hits(l1i->policy) ||
+		    !l1d->present || !l1i->present || !v->user;
 	struct run r;
 
 	*done = 0;

@@ -19,20 +19,47 @@ static bool same(const char *name, const char *s, size_t len)
 	return name_len(name) == len && !memcmp(name, s, len);
 }
 
+/* Those that came while the program ran, from plug-ins. */
+static const struct mode_ops *added[MODES_ADDED_MAX];
+static unsigned nadded;
+
+static const struct mode_ops *mode_at(unsigned i)
+{
+	unsigned n = (unsigned)(__stop_quire_modes - __start_quire_modes);
+
+	if (i < n)
+		return __start_quire_modes[i];
+	return i - n < nadded ? added[i - n] : NULL;
+}
+
 const struct mode_ops *mode_find(const char *name, size_t len)
 {
-	for (const struct mode_ops *const *m = __start_quire_modes; m < __stop_quire_modes; m++)
-		if (same((*m)->name, name, len))
-			return *m;
+	const struct mode_ops *m;
+
+	for (unsigned i = 0; (m = mode_at(i)) != NULL; i++)
+		if (same(m->name, name, len))
+			return m;
 	return NULL;
+}
+
+int mode_add(const struct mode_ops *mode)
+{
+	if (mode_find(mode->name, name_len(mode->name)))
+		return -EEXIST;
+	if (nadded == MODES_ADDED_MAX)
+		return -ENOSPC;
+	added[nadded++] = mode;
+	return 0;
 }
 
 const char *mode_name_at(unsigned i, const char **summary)
 {
-	if (i >= (unsigned)(__stop_quire_modes - __start_quire_modes))
+	const struct mode_ops *m = mode_at(i);
+
+	if (!m)
 		return NULL;
-	*summary = __start_quire_modes[i]->summary;
-	return __start_quire_modes[i]->name;
+	*summary = m->summary;
+	return m->name;
 }
 
 const char *scheme_name_at(unsigned i)

@@ -29,5 +29,11 @@ int scheme_parse(const char *s, struct scheme *out, const char **why);
 const char *scheme_name_at(unsigned i);
 /* For `quire list modes`: i-th mode's name and one line about it; NULL past the end. */
 const char *mode_name_at(unsigned i, const char **summary);
+/*
+ * One more mode while the program runs (a plug-in's), before any thread looks
+ * names up; mode stays. -EEXIST: the name is taken; -ENOSPC.
+ */
+enum { MODES_ADDED_MAX = 16 };
+int mode_add(const struct mode_ops *mode);
 
 #endif

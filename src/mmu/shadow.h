@@ -100,8 +100,8 @@ struct shadow {
 	struct list pages;    /* every page, most recently used first */
 	struct list unsynced;
 	unsigned npages, budget, flood_limit;
-	struct pt own, *pt;   /* org backend */
-	bool shared;
+	struct pt *shared;    /* org backend: the machine's one table for all spaces, or NULL */
+	struct org_table *table[SPACE_BUCKETS]; /* and else one a space, by number */
 };
 
 /* ---- shadow_page.c ---- */

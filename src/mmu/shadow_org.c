@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Shadow tables of any other organisation (shadow/inverted): gva → machine
- * entries keyed by (space, page). There is no tree to share, so the pages
- * here are "tableless": they stand for one guest table as one space uses it,
+ * entries keyed by (space, page). An organisation that tells spaces apart
+ * (inverted) has them all in one table, any other has a table a space, made at
+ * the first entry. There is no tree to share, so the pages here are "tableless": they stand for one guest table as one space uses it,
  * carry its write protection, and are zapped by their stretch of addresses.
  *
  * A leaf is in .sptes of its first machine frame under its key. An entry
@@ -10,9 +11,73 @@
  */
 #include "mmu/shadow.h"
 
-static struct pt *table(const struct mmu *mmu)
+/* The table of one space, where each has its own. */
+struct org_table {
+	struct org_table *next; /* of the bucket */
+	uint32_t space;
+	struct pt pt;
+};
+
+static struct org_table **bucket_of(const struct mmu *mmu, uint32_t space)
 {
-	return mmu->shadow->pt;
+	return &mmu->shadow->table[space % SPACE_BUCKETS];
+}
+
+/* Where a space's entries are; NULL: it has none yet. */
+static struct pt *table(const struct mmu *mmu, uint32_t space)
+{
+	if (mmu->shadow->shared)
+		return mmu->shadow->shared;
+	for (struct org_table *t = *bucket_of(mmu, space); t; t = t->next)
+		if (t->space == space)
+			return &t->pt;
+	return NULL;
+}
+
+static int make_table(struct mmu *mmu, uint32_t space, struct pt **out)
+{
+	struct machine *m = mmu->vm->hv->m;
+	const struct scheme *s = &mmu->scheme;
+	const struct pt_params params = {
+		.fmt = mmu->shadow->fmt,
+		.nframes = m->nframes,
+		.role = "shadow",
+	};
+	struct org_table *t = kmem_alloc(m, sizeof(*t)), **bucket = bucket_of(mmu, space);
+	int err;
+
+	if (!t)
+		return -ENOMEM;
+	err = pt_create(&t->pt, s->org, s->org_flags, &params, &mmu->ptm.m);
+	if (err) {
+		kmem_free(m, t, sizeof(*t));
+		return err;
+	}
+	t->space = space;
+	t->next = *bucket;
+	*bucket = t;
+	*out = &t->pt;
+	return 0;
+}
+
+static void free_table(struct mmu *mmu, struct org_table **link)
+{
+	struct org_table *t = *link;
+
+	*link = t->next;
+	pt_destroy(&t->pt);
+	kmem_free(mmu->vm->hv->m, t, sizeof(*t));
+}
+
+/* A space that has no entry any more needs no table of its own. */
+static void free_if_empty(struct mmu *mmu, uint32_t space)
+{
+	struct org_table **link = bucket_of(mmu, space);
+
+	while (*link && (*link)->space != space)
+		link = &(*link)->next;
+	if (*link && !(*link)->pt.entries)
+		free_table(mmu, link);
 }
 
 static uint64_t guest_span(const struct mmu *mmu, unsigned level)
@@ -27,25 +92,18 @@ static int org_attach(struct mmu *mmu)
 	struct shadow *sh = mmu->shadow;
 	const struct scheme *s = &mmu->scheme;
 
-	if (s->org->per_machine) {
-		sh->shared = true;
-		return hv_shared_table_get(mmu->vm->hv, s->org, s->org_flags, sh->fmt, HV_TABLE_SHADOW, &sh->pt);
-	}
-	struct pt_params params = {
-		.fmt = sh->fmt,
-		.nframes = mmu->vm->hv->m->nframes,
-		.role = "shadow",
-	};
-	sh->pt = &sh->own;
-	return pt_create(sh->pt, s->org, s->org_flags, &params, &mmu->ptm.m);
+	if (!s->org->per_machine)
+		return 0;
+	return hv_shared_table_get(mmu->vm->hv, s->org, s->org_flags, sh->fmt, HV_TABLE_SHADOW, &sh->shared);
 }
 
 static void org_detach(struct mmu *mmu)
 {
 	if (mmu->shadow->shared)
-		hv_shared_table_put(mmu->vm->hv, mmu->shadow->pt);
-	else
-		pt_destroy(mmu->shadow->pt);
+		hv_shared_table_put(mmu->vm->hv, mmu->shadow->shared);
+	for (unsigned i = 0; i < SPACE_BUCKETS; i++)
+		while (mmu->shadow->table[i])
+			free_table(mmu, &mmu->shadow->table[i]);
 }
 
 static void name_leaf(struct mmu *mmu, const struct pt_entry *e, bool on)
@@ -63,31 +121,38 @@ static void name_leaf(struct mmu *mmu, const struct pt_entry *e, bool on)
 
 static bool find_page(struct mmu *mmu, uint32_t space, uint64_t page, struct pt_entry *e)
 {
-	return !pt_find(table(mmu), (struct pt_key){ space, page }, e);
+	struct pt *pt = table(mmu, space);
+
+	return pt && !pt_find(pt, (struct pt_key){ space, page }, e);
 }
 
 static void drop_entry(struct mmu *mmu, const struct pt_entry *e, enum drop_how how)
 {
+	struct pt *pt = table(mmu, e->key.space);
+
 	if (how == DROP_MARK) {
-		BUG_ON(table(mmu)->org->protect(table(mmu), e->key, e->order, 0));
+		BUG_ON(pt->org->protect(pt, e->key, e->order, 0));
 		return;
 	}
-	BUG_ON(table(mmu)->org->unmap(table(mmu), e->key, e->order, NULL));
+	BUG_ON(pt->org->unmap(pt, e->key, e->order, NULL));
 	name_leaf(mmu, e, false);
 }
 
 /* The few pages of a leaf table one by one; more than that by going through the space's entries. */
 static void drop_pages(struct mmu *mmu, uint32_t space, uint64_t page, uint64_t n, enum drop_how how)
 {
+	struct pt *pt = table(mmu, space);
 	struct pt_entry e;
 
+	if (!pt)
+		return;
 	if (n <= 8) {
 		for (uint64_t i = 0; i < n; i++)
 			if (find_page(mmu, space, page + i, &e))
 				drop_entry(mmu, &e, how);
 		return;
 	}
-	while (!table(mmu)->org->next(table(mmu), (struct pt_key){ space, page }, &e)) {
+	while (!pt->org->next(pt, (struct pt_key){ space, page }, &e)) {
 		if (e.key.page - page >= n && e.key.page + BIT(e.order) <= page)
 			break;
 		if (e.key.page >= page + n)
@@ -105,7 +170,10 @@ static void drop_pages(struct mmu *mmu, uint32_t space, uint64_t page, uint64_t 
 static bool org_walk(struct vcpu *v, struct mmu_fault *f)
 {
 	struct mmu *mmu = v->mmu;
-	struct pt *pt = table(mmu);
+	struct pt *pt = table(mmu, f->space->number);
+
+	if (!pt)
+		return false;
 	uint64_t refs = pt->mem->counts.refs, depth = pt->mem->counts.depth;
 	struct walk_req req = {
 		.va = f->va,
@@ -173,10 +241,12 @@ static int note_tables(struct mmu *mmu, const struct shadow_fill *fill, struct s
 /* The entry itself; what it was read from is noted. */
 static int enter_leaf(struct mmu *mmu, const struct shadow_fill *fill)
 {
-	struct pt *pt = table(mmu);
+	struct pt *pt = table(mmu, fill->space->number);
 	struct shadow_fill now = *fill;
 	int err = gfn_peek(mmu->vm, fill->gfn, &now.map);
 
+	if (!err && !pt)
+		err = make_table(mmu, fill->space->number, &pt);
 	if (err)
 		return err;
 	unsigned order = MIN(now.guest_order, now.map.order);
@@ -226,6 +296,8 @@ static void org_drop_bytes(struct shadow_page *sp, uint64_t first, uint64_t last
 static void org_drop_range(struct mmu *mmu, struct space *s, uint64_t va, uint64_t bytes)
 {
 	drop_pages(mmu, s->number, va >> PAGE_SHIFT, bytes >> PAGE_SHIFT, DROP_CLEAR);
+	if (bytes == UINT64_MAX - PAGE_MASK)
+		free_if_empty(mmu, s->number);
 }
 
 static void org_empty(struct shadow_page *sp)
@@ -252,7 +324,7 @@ static void org_weaken(struct mmu *mmu, struct frame *frame, uint64_t name, uint
 	if (!keep)
 		drop_entry(mmu, &e, DROP_CLEAR);
 	else
-		BUG_ON(table(mmu)->org->protect(table(mmu), e.key, e.order,
+		BUG_ON(mmu->scheme.org->protect(table(mmu, key.space), e.key, e.order,
 						e.rights & (uint8_t)~(RIGHT_W | RIGHT_D)));
 }
 
@@ -288,10 +360,14 @@ static unsigned org_resync_va(struct mmu *mmu, struct space *s, uint64_t va)
 
 static int audit_space(struct mmu *mmu, uint32_t space, uint64_t *leaves, const char **why)
 {
+	struct pt *pt = table(mmu, space);
 	struct pt_key at = { space, 0 };
 	struct pt_entry e;
+	int err = pt && !mmu->shadow->shared ? pt->org->audit(pt, why) : 0;
 
-	while (!table(mmu)->org->next(table(mmu), at, &e)) {
+	if (err)
+		return err;
+	while (pt && !pt->org->next(pt, at, &e)) {
 		const struct frame *f = machine_frame(mmu->vm->hv->m, MFN(e.frame));
 
 		++*leaves;
@@ -308,7 +384,8 @@ static int audit_space(struct mmu *mmu, uint32_t space, uint64_t *leaves, const 
 
 static int org_audit(struct mmu *mmu, uint64_t *leaves, const char **why)
 {
-	int err = table(mmu)->org->audit(table(mmu), why);
+	struct pt *shared = mmu->shadow->shared;
+	int err = shared ? shared->org->audit(shared, why) : 0;
 
 	if (!err)
 		err = audit_space(mmu, mmu->bare.number, leaves, why);
@@ -322,7 +399,7 @@ static int org_audit(struct mmu *mmu, uint64_t *leaves, const char **why)
 
 static uint64_t org_bytes(const struct mmu *mmu)
 {
-	return table(mmu)->mem->table_bytes;
+	return (mmu->shadow->shared ? mmu->shadow->shared->mem : &mmu->ptm.m)->table_bytes;
 }
 
 const struct shadow_backend shadow_org = {

@@ -14,11 +14,17 @@
 extern const struct pt_org *const __start_quire_pt_orgs[];
 extern const struct pt_org *const __stop_quire_pt_orgs[];
 
+/* Those that came while the program ran, from plug-ins. */
+static const struct pt_org *added[PT_ORGS_ADDED_MAX];
+static unsigned nadded;
+
 const struct pt_org *pt_org_at(unsigned i)
 {
 	size_t n = (size_t)(__stop_quire_pt_orgs - __start_quire_pt_orgs);
 
-	return i < n ? __start_quire_pt_orgs[i] : NULL;
+	if (i < n)
+		return __start_quire_pt_orgs[i];
+	return i - n < nadded ? added[i - n] : NULL;
 }
 
 /* Is the name exactly these len characters? */
@@ -31,6 +37,13 @@ static bool name_is(const char *name, const char *s, size_t len)
 	return i == len && !name[i];
 }
 
+static bool is_same_name(const char *a, const char *b)
+{
+	for (; *a && *a == *b; a++)
+		b++;
+	return *a == *b;
+}
+
 const struct pt_org *pt_org_find(const char *name, size_t len)
 {
 	const struct pt_org *org;
@@ -39,6 +52,19 @@ const struct pt_org *pt_org_find(const char *name, size_t len)
 		if (name_is(org->name, name, len))
 			return org;
 	return NULL;
+}
+
+int pt_org_add(const struct pt_org *org)
+{
+	const struct pt_org *other;
+
+	for (unsigned i = 0; (other = pt_org_at(i)) != NULL; i++)
+		if (is_same_name(other->name, org->name))
+			return -EEXIST;
+	if (nadded == PT_ORGS_ADDED_MAX)
+		return -ENOSPC;
+	added[nadded++] = org;
+	return 0;
 }
 
 /* Up to the next '+' or the end. */

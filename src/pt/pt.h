@@ -138,8 +138,14 @@ int64_t pt_unmap_range(struct pt *pt, uint32_t space, uint64_t start, uint64_t e
 const struct pt_org *pt_org_find(const char *name, size_t len);
 /* 0; -ENOENT: no organisation of this name; -EINVAL: it has no such option. */
 int pt_org_parse(const char *spec, const struct pt_org **org, uint32_t *flags);
-/* i-th registered, in link order; NULL past the end. */
+/* i-th registered, in link order, then those added; NULL past the end. */
 const struct pt_org *pt_org_at(unsigned i);
+/*
+ * One more while the program runs (a plug-in's), before any thread looks
+ * names up; org stays. -EEXIST: the name is taken; -ENOSPC.
+ */
+enum { PT_ORGS_ADDED_MAX = 32 };
+int pt_org_add(const struct pt_org *org);
 
 #define QUIRE_PT_ORG(o) \
 	static const struct pt_org *const o##_registered \

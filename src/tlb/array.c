@@ -5,18 +5,6 @@
 /* Each set's order word at the start: position p holds way p. */
 static const uint64_t word_identity = UINT64_C(0xfedcba9876543210);
 
-static const char *const policy_names[TLB_POLICIES] = {
-	[TLB_LRU] = "lru",
-	[TLB_PLRU] = "plru",
-	[TLB_FIFO] = "fifo",
-	[TLB_RANDOM] = "random",
-};
-
-const char *tlb_policy_name(enum tlb_policy p)
-{
-	return (unsigned)p < TLB_POLICIES ? policy_names[p] : "?";
-}
-
 /* An absent array is one empty way, so that lookups need not ask. */
 static struct tlb_array_config storage_of(const struct tlb_array_config *c)
 {
@@ -33,11 +21,14 @@ size_t tlb_array_bytes(const struct tlb_array_config *c)
 	struct tlb_array_config s = storage_of(c);
 	size_t slots = (size_t)s.sets * s.ways;
 
-	return words_bytes(slots + ARRAY_SLACK) + words_bytes(slots) + words_bytes(s.sets);
+	return words_bytes(slots + ARRAY_SLACK) + words_bytes(slots) +
+	       words_bytes((size_t)s.sets * tlb_policy_words(s.policy));
 }
 
 static enum tlb_order order_of(const struct tlb_array_config *c, enum array_layout layout)
 {
+	if (c->policy >= TLB_POLICIES)
+		return TLB_ORDER_ADDED;
 	switch (c->policy) {
 	case TLB_PLRU:
 		return TLB_ORDER_TREE;
@@ -58,6 +49,10 @@ static uint64_t *take_words(char **memory, size_t words)
 
 static void reset_order(struct tlb_array *a)
 {
+	if (a->order == TLB_ORDER_ADDED) {
+		array_added_reset(a);
+		return;
+	}
 	for (size_t set = 0; set <= a->set_mask; set++)
 		a->state[set] = a->order == TLB_ORDER_WORD ? word_identity : 0;
 }
@@ -67,11 +62,11 @@ void array_init(struct tlb_array *a, const struct tlb_array_config *c, enum arra
 	struct tlb_array_config s = storage_of(c);
 	size_t slots = (size_t)s.sets * s.ways;
 
-	BUG_ON(!is_pow2(s.sets) || !s.ways || s.ways > TLB_WAYS_MAX || s.policy >= TLB_POLICIES);
+	BUG_ON(!is_pow2(s.sets) || !s.ways || s.ways > TLB_WAYS_MAX || !tlb_policy_is_known(s.policy));
 	*a = (struct tlb_array){
 		.tags = take_words(memory, slots + ARRAY_SLACK),
 		.data = take_words(memory, slots),
-		.state = take_words(memory, s.sets),
+		.state = take_words(memory, (size_t)s.sets * tlb_policy_words(s.policy)),
 		.set_mask = s.sets - 1u,
 		.ways = s.ways,
 		.policy = s.policy,

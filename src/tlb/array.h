@@ -12,13 +12,14 @@
  * always a permutation of what the owner put there, which is how a walk cache
  * ties payload to slots.
  *
- * Four ways to keep the order of a set (enum tlb_order):
+ * Five ways to keep the order of a set (enum tlb_order):
  *
  *   PLACE   the ways themselves stand newest first       ways 1..64
  *   WORD    nibble p of the state word is the way at      ways 1..16
  *           position p, 0 the newest; ways stay put
  *   TREE    bit n of the state word is tree node n        ways 1..64
  *   NONE    no order (random)
+ *   ADDED   a policy that was added keeps words of its own (tlb/policy.h)
  *
  * Invariant of PLACE and WORD: empty ways stand behind all others, so the
  * last position is the victim, whether empty or oldest.
@@ -29,6 +30,7 @@
 #include <string.h>
 
 #include "base/bug.h"
+#include "tlb/policy.h"
 #include "tlb/tlb.h"
 
 enum {
@@ -270,6 +272,8 @@ static ALWAYS_INLINE size_t array_touch(struct tlb_array *a, struct array_shape 
 		*state = word_to_front(*state, word_find(*state, way), way);
 	} else if (s.policy == TLB_PLRU) {
 		*state = tree_touch(*state, way, s.ways);
+	} else if (unlikely(s.policy >= TLB_POLICIES)) {
+		array_added_hit(a, array_set(a, tag), way);
 	}
 	return base + way;
 }
@@ -323,6 +327,9 @@ static ALWAYS_INLINE size_t array_take(struct tlb_array *a, struct array_shape s
 		way = *state >> (NIBBLE * last) & 0xf;
 		*state = word_to_front(*state, NIBBLE * last, way);
 		break;
+	case TLB_ORDER_ADDED:
+		way = array_added_take(a, array_set(a, tag), array_find(a, s, base, 0), rng);
+		break;
 	default:
 		way = array_unordered_victim(a, base, *state, rng);
 		if (s.order == TLB_ORDER_TREE)
@@ -362,6 +369,8 @@ static inline void array_drop(struct tlb_array *a, size_t set, unsigned way)
 		place_to_back(a, base, way);
 	else if (a->order == TLB_ORDER_WORD)
 		a->state[set] = word_to_back(a->state[set], word_find(a->state[set], way), way, a->ways);
+	else if (a->order == TLB_ORDER_ADDED)
+		array_added_drop(a, set, way);
 }
 
 /*

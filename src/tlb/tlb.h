@@ -43,8 +43,14 @@ enum {
 	TLB_FLAGS = 0x7ff,
 };
 
+/* Numbers from TLB_POLICIES on are those of policies added (tlb/policy.h). */
 enum tlb_policy { TLB_LRU, TLB_PLRU, TLB_FIFO, TLB_RANDOM, TLB_POLICIES };
 const char *tlb_policy_name(enum tlb_policy p);
+/* Must a lookup that hits way 0 of its set be told to the policy? Then tlb_hot may not be used. */
+static inline bool tlb_policy_hears_hits(unsigned policy)
+{
+	return policy == TLB_PLRU || policy >= TLB_POLICIES;
+}
 
 enum { TLB_WAYS_MAX = 64, TLB_CODES = 8, TLB_CLASSES = 3, TLB_SPACE_MAX = 0xffff, TLB_VMID_MAX = 0xfff };
 
@@ -81,11 +87,11 @@ struct tlb_config {
  * newest first, so that tlb_hot finds way 0; others keep a word of 16 way
  * numbers per set and move nothing (tlb/array.h).
  */
-enum tlb_order { TLB_ORDER_PLACE, TLB_ORDER_WORD, TLB_ORDER_TREE, TLB_ORDER_NONE };
+enum tlb_order { TLB_ORDER_PLACE, TLB_ORDER_WORD, TLB_ORDER_TREE, TLB_ORDER_NONE, TLB_ORDER_ADDED };
 struct tlb_array {
 	uint64_t *tags;  /* sets * ways */
 	uint64_t *data;  /* sets * ways */
-	uint64_t *state; /* per set: the order word, or PLRU's tree */
+	uint64_t *state; /* per set: the order word, or PLRU's tree; words of a policy added */
 	uint32_t set_mask;
 	uint8_t ways, policy, order;
 	bool present; /* if not: one set of one way that stays empty */
@@ -200,6 +206,14 @@ void tlb_for_each(const struct tlb *t, void (*f)(void *ctx, int level, const str
 /* Presets, NULL-terminated; "none" has no array at all. */
 extern const struct tlb_config *const tlb_presets[];
 const struct tlb_config *tlb_preset_find(const char *name);
+/* i-th of those, then those added; NULL past the end. */
+const struct tlb_config *tlb_preset_at(unsigned i);
+/*
+ * One more while the program runs (a plug-in's; it validates), before any
+ * thread looks names up; config stays. -EEXIST: the name is taken; -ENOSPC.
+ */
+enum { TLB_PRESETS_ADDED_MAX = 16 };
+int tlb_preset_add(const struct tlb_config *config);
 
 /* 0, or -EINVAL with *why. */
 int tlb_config_validate(const struct tlb_config *config, const char **why);
@@ -207,7 +221,7 @@ int tlb_config_validate(const struct tlb_config *config, const char **why);
 /*
  * The fast path, for loops over references: way 0 of the class-0 L1 set.
  * Under LRU and FIFO a hit there moves nothing; under RANDOM neither; under
- * PLRU the caller must use tlb_lookup.
+ * PLRU and policies added the caller must use tlb_lookup.
  */
 static ALWAYS_INLINE uint64_t tlb_hot(const struct tlb *t, bool exec, uint64_t tag0)
 {
