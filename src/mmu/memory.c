@@ -6,6 +6,7 @@
  * so stores and allocations are refused; A and D updates are not.
  */
 #include "mmu/internal.h"
+#include "vm/memslot.h"
 
 static struct guest_mem *to_gm(struct pt_mem *m)
 {
@@ -42,25 +43,46 @@ mfn_t guest_mem_where(const struct guest_mem *g, gfn_t gfn)
 	return INVALID_MFN;
 }
 
+/* Where gfn stands; it gets a frame if it had none. */
+static int sw_find(struct vm *vm, gfn_t gfn, mfn_t *mfn)
+{
+	const struct memslot *s = slot_find(vm, gfn);
+	struct gfn_mapping map;
+	unsigned flags;
+
+	if (likely(s && slot_where(s, gfn, mfn, &flags)))
+		return 0;
+	int err = gfn_fault(vm, gfn, false, &map);
+
+	*mfn = map.mfn;
+	return err;
+}
+
 static int sw_load(struct pt_mem *m, uint64_t addr, unsigned size, void *out)
 {
 	struct guest_mem *g = to_gm(m);
 	struct vm *vm = g->mmu->vm;
-	struct gfn_mapping map;
 	gfn_t gfn = gpa_to_gfn(GPA(addr));
-	int err = gfn_fault(vm, gfn, false, &map);
+	mfn_t mfn;
+	int err = sw_find(vm, gfn, &mfn);
 
 	if (err)
 		return err;
-	memcpy(out, machine_ptr(vm->hv->m, mfn_to_hpa(map.mfn)) + (addr & PAGE_MASK), size);
-	guest_mem_saw(g, gfn, map.mfn);
+	const uint8_t *from = machine_ptr(vm->hv->m, mfn_to_hpa(mfn)) + (addr & PAGE_MASK);
+
+	/* Nearly all entries are of this size; a copy of known length is a load. */
+	if (likely(size == 8))
+		memcpy(out, from, 8);
+	else
+		memcpy(out, from, size);
+	guest_mem_saw(g, gfn, mfn);
 	m->counts.refs++;
 	m->counts.depth++;
 	if (m->log) {
 		uint64_t value = 0;
 
 		memcpy(&value, out, MIN(size, 8u));
-		ptm_log_ref(m, addr, HPA(mfn_to_hpa(map.mfn).v | (addr & PAGE_MASK)), value, 1);
+		ptm_log_ref(m, addr, HPA(mfn_to_hpa(mfn).v | (addr & PAGE_MASK)), value, 1);
 	}
 	return 0;
 }

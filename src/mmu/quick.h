@@ -285,25 +285,16 @@ static inline unsigned quick_second_settle(struct quick *q, uint64_t gfn, const 
 /* Where gfn stands, if it may be read and written without further ado. */
 static ALWAYS_INLINE bool quick_truth(const struct quick *q, uint64_t gfn, uint64_t *mfn, bool *tracked)
 {
-	enum { FORBIDS_W = GFN_COW | GFN_WPROT };
-	const uint64_t usual = gfn_state_make((enum gfn_kind)15, 0, FORBIDS_W);
 	struct vm *vm = q->mmu->vm;
-	const struct memslot *s = &vm->slot[0];
+	const struct memslot *s = slot_find(vm, GFN(gfn));
+	unsigned flags;
+	mfn_t at;
 
-	if (gfn - s->base.v >= s->npages && !(s = memslot_find(vm, GFN(gfn))))
+	if (!s || (s->flags & SLOT_READONLY) || vm->dirty_logging || !slot_where(s, GFN(gfn), &at, &flags))
 		return false;
-	const struct gfn_block *b = slot_block(s, GFN(gfn));
-
-	if ((s->flags & SLOT_READONLY) || vm->dirty_logging || !b->states)
-		return false;
-	uint64_t w = gfn_state_make(GFN_BACKED, b->run - 1 + gfn % GFN_BLOCK, 0);
-
-	/* A whole run tells of its pages without their words. */
-	if (!b->run || b->split)
-		w = b->states[gfn % GFN_BLOCK].w;
-	*mfn = gfn_mfn((struct gfn_state){ w }).v;
-	*tracked = b->tracked && (machine_frame(vm->hv->m, MFN(*mfn))->flags & FRAME_TRACKED);
-	return (w & usual) == gfn_state_make(GFN_BACKED, 0, 0);
+	*mfn = at.v;
+	*tracked = slot_block(s, GFN(gfn))->tracked && (machine_frame(vm->hv->m, at)->flags & FRAME_TRACKED);
+	return !(flags & (GFN_COW | GFN_WPROT));
 }
 
 /* ---- the whole ---- */

@@ -5,23 +5,22 @@
 
 struct gfn_state gfn_get(struct vm *vm, gfn_t gfn)
 {
-	const struct memslot *s = memslot_find(vm, gfn);
+	const struct memslot *s = slot_find(vm, gfn);
 
 	return s ? slot_state(s, gfn) : (struct gfn_state){ 0 };
 }
 
 void gfn_prefetch(struct vm *vm, gfn_t gfn)
 {
-	const struct memslot *s = memslot_find(vm, gfn);
+	const struct memslot *s = slot_find(vm, gfn);
 	const struct gfn_block *b = s ? slot_block(s, gfn) : NULL;
 
 	if (b && b->states && !b->run)
 		__builtin_prefetch(&b->states[gfn.v % GFN_BLOCK]);
 }
 
-uint8_t gfn_rights(const struct vm *vm, const struct memslot *slot, struct gfn_state s)
+static ALWAYS_INLINE uint8_t rights_of(const struct vm *vm, const struct memslot *slot, unsigned flags)
 {
-	unsigned flags = gfn_flags(s);
 	bool write = !(slot->flags & SLOT_READONLY) && !(flags & (GFN_COW | GFN_WPROT)) &&
 		     (!vm->dirty_logging || (flags & GFN_DIRTY));
 
@@ -31,55 +30,35 @@ uint8_t gfn_rights(const struct vm *vm, const struct memslot *slot, struct gfn_s
 static unsigned mapping_order(const struct vm *vm, const struct memslot *s, gfn_t gfn)
 {
 	const struct gfn_block *b = slot_block(s, gfn);
+
+	/* A GiB in one run without a reason against it is blocks that are so. */
+	if (!b->run || b->split || vm->dirty_logging)
+		return ORDER_4K;
 	const struct gfn_giga *g = slot_giga(s, gfn);
 
-	if (vm->dirty_logging)
-		return ORDER_4K;
-	if (g->run && !g->split)
-		return ORDER_1G;
-	return b->run && !b->split ? ORDER_2M : ORDER_4K;
+	return g->run && !g->split ? ORDER_1G : ORDER_2M;
 }
 
-static void describe(const struct vm *vm, const struct memslot *s, gfn_t gfn, struct gfn_mapping *out)
+static bool describe(const struct vm *vm, const struct memslot *s, gfn_t gfn, struct gfn_mapping *out)
 {
-	struct gfn_state st = slot_state(s, gfn);
+	unsigned flags;
 
-	out->mfn = gfn_mfn(st);
-	out->rights = gfn_rights(vm, s, st);
-	out->order = (uint8_t)mapping_order(vm, s, gfn);
-}
-
-/*
- * A block that is one run, with nothing against a superpage and no dirty log,
- * tells of its 512 pages without their words.
- */
-static bool peek_run(const struct vm *vm, const struct memslot *s, gfn_t gfn, struct gfn_mapping *out)
-{
-	const struct gfn_block *b = slot_block(s, gfn);
-
-	if (!b->run || b->split || vm->dirty_logging)
+	if (!slot_where(s, gfn, &out->mfn, &flags))
 		return false;
-	out->mfn = MFN(b->run - 1 + gfn.v % GFN_BLOCK);
-	out->rights = gfn_rights(vm, s, (struct gfn_state){ 0 });
+	/* A run tells nothing of what was written. */
+	if (unlikely(vm->dirty_logging))
+		flags = gfn_flags(slot_state(s, gfn));
+	out->rights = rights_of(vm, s, flags);
 	out->order = (uint8_t)mapping_order(vm, s, gfn);
 	return true;
 }
 
 int gfn_peek(struct vm *vm, gfn_t gfn, struct gfn_mapping *out)
 {
-	const struct memslot *s = memslot_find(vm, gfn);
+	const struct memslot *s = slot_find(vm, gfn);
 
-	if (!s)
-		return -EFAULT;
-	if (peek_run(vm, s, gfn, out)) {
-		out->hidden = false;
-		return 0;
-	}
-	if (gfn_kind(slot_state(s, gfn)) != GFN_BACKED)
-		return -ENOENT;
 	out->hidden = false;
-	describe(vm, s, gfn, out);
-	return 0;
+	return !s ? -EFAULT : describe(vm, s, gfn, out) ? 0 : -ENOENT;
 }
 
 /* May the whole aligned block be backed at one stroke? Only where nothing stands yet and nothing forbids. */
@@ -126,7 +105,7 @@ static int back(struct vm *vm, const struct memslot *s, gfn_t gfn)
 
 int gfn_fault(struct vm *vm, gfn_t gfn, bool write, struct gfn_mapping *out)
 {
-	const struct memslot *s = memslot_find(vm, gfn);
+	const struct memslot *s = slot_find(vm, gfn);
 	int err;
 
 	if (!s)

@@ -16,9 +16,6 @@ struct gfn_state gfn_get(struct vm *vm, gfn_t gfn);
 /* Asks the host for the line of that word. */
 void gfn_prefetch(struct vm *vm, gfn_t gfn);
 
-/* What a mapping of this gfn may allow now (RIGHT_R, W, X): slot and copy-on-write and dirty log and write tracking. */
-uint8_t gfn_rights(const struct vm *vm, const struct memslot *slot, struct gfn_state s);
-
 enum gfn_op {
 	GFN_OP_BACK,    /* NONE → BACKED by a fresh zeroed frame (order 9 or 18: a whole block) */
 	GFN_OP_DIRTY,   /* a write is about to happen: logged */
