@@ -72,7 +72,7 @@ struct walk_req {
 	uint8_t start_rights;
 };
 
-enum { WALK_TABLES_MAX = 8 };
+enum { WALK_TABLES_MAX = 16 };
 
 struct walk {
 	enum walk_status status;

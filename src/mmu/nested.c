@@ -341,6 +341,8 @@ static int attach(struct mmu *mmu)
 
 	if (err)
 		return err;
+	/* What its parallel loads cost there is parallel too. */
+	mmu->hw.m.behind = mmu->p2m->mem;
 	walk_shape(mmu->host_shape, mmu->p2m->org->hierarchical ? mmu->config.host_fmt : NULL);
 	err = mmu->config.p2m_eager ? fill_all(mmu) : 0;
 	if (err)

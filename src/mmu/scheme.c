@@ -66,7 +66,7 @@ const char *scheme_name_at(unsigned i)
 {
 	static const char *const all[] = {
 		"native", "nested/radix", "nested/flat", "nested/inverted", "nested/inverted+linear",
-		"shadow", "shadow+lazy", "shadow+discard",
+		"nested/hashed", "nested/cuckoo", "nested/segment", "shadow", "shadow+lazy", "shadow+discard",
 	};
 
 	return i < ARRAY_SIZE(all) ? all[i] : NULL;

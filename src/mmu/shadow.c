@@ -84,7 +84,7 @@ static int attach(struct mmu *mmu)
 static void drop_entries(struct mmu *mmu, struct space *s)
 {
 	if (mmu->shadow->be == &shadow_org)
-		mmu->shadow->be->drop_range(mmu, s, 0, UINT64_MAX - PAGE_MASK);
+		mmu->shadow->be->drop_range(mmu, s, 0, UINT64_MAX);
 }
 
 static void zap_all(struct mmu *mmu)

@@ -75,7 +75,7 @@ struct shadow_backend {
 	int (*enter)(struct mmu *mmu, const struct shadow_fill *fill);
 	/* Entries of this page that come from bytes [first, last] of its guest table. */
 	void (*drop_bytes)(struct shadow_page *sp, uint64_t first, uint64_t last, enum drop_how how);
-	/* Entries for [va, va+bytes) of a space, whatever page they are in. */
+	/* Entries for [va, va+bytes) of a space, whatever page they are in; bytes UINT64_MAX: all. */
 	void (*drop_range)(struct mmu *mmu, struct space *s, uint64_t va, uint64_t bytes);
 	/* All entries of a page, links from its parents too. */
 	void (*empty)(struct shadow_page *sp);

@@ -295,8 +295,10 @@ static void org_drop_bytes(struct shadow_page *sp, uint64_t first, uint64_t last
 
 static void org_drop_range(struct mmu *mmu, struct space *s, uint64_t va, uint64_t bytes)
 {
-	drop_pages(mmu, s->number, va >> PAGE_SHIFT, bytes >> PAGE_SHIFT, DROP_CLEAR);
-	if (bytes == UINT64_MAX - PAGE_MASK)
+	bool all = bytes == UINT64_MAX;
+
+	drop_pages(mmu, s->number, va >> PAGE_SHIFT, all ? BIT(64 - PAGE_SHIFT) : bytes >> PAGE_SHIFT, DROP_CLEAR);
+	if (all)
 		free_if_empty(mmu, s->number);
 }
 

@@ -40,7 +40,7 @@ struct track_page {
 	bool header; /* some table's header stands here */
 };
 
-enum { TRACK_BUCKETS_FIRST = 512, TRACK_DROP_SINGLY = 8 };
+enum { TRACK_BUCKETS_FIRST = 512, TRACK_DROP_SINGLY = 8, TRACK_LINE_PAGES = 16, TRACK_ALL_PAGES = 63 };
 
 static void recent_forget(struct mmu *mmu)
 {
@@ -244,16 +244,46 @@ bool track_table(struct mmu *mmu, const struct space *s, const struct walk_table
 	return true;
 }
 
+/* A line read for many pages of a space (upper levels, runs) is rarely written: it stands for all of them then. */
+static void merge_lines(struct mmu *mmu, struct track_page *p, uint32_t space, uint8_t line)
+{
+	struct track_line *first = NULL;
+
+	for (struct track_line **link = &p->lines; *link;) {
+		struct track_line *l = *link;
+
+		if (l->line != line || l->space != space) {
+			link = &l->next;
+		} else if (!first) {
+			first = l;
+			link = &l->next;
+		} else {
+			line_free(mmu, link);
+		}
+	}
+	first->vpn = 0;
+	first->order = TRACK_ALL_PAGES;
+}
+
 static bool add_line(struct mmu *mmu, const struct space *s, uint64_t addr, uint64_t vpn, uint8_t order)
 {
 	struct track_page *p = get(mmu, GFN(addr >> PAGE_SHIFT));
 	uint8_t line = (uint8_t)((addr & PAGE_MASK) >> LINE_SHIFT);
+	unsigned n = 0;
 
 	if (!p)
 		return false;
-	for (struct track_line *l = p->lines; l; l = l->next)
-		if (l->line == line && l->vpn == vpn && l->space == s->number && l->order == order)
+	for (struct track_line *l = p->lines; l; l = l->next) {
+		if (l->line != line || l->space != s->number)
+			continue;
+		if (l->order == TRACK_ALL_PAGES || (l->vpn == vpn && l->order == order))
 			return true;
+		n++;
+	}
+	if (n >= TRACK_LINE_PAGES) {
+		merge_lines(mmu, p, s->number, line);
+		return true;
+	}
 	struct track_line *l = kmem_alloc(mmu->vm->hv->m, sizeof(*l));
 	if (!l) {
 		put_if_empty(mmu, p);
@@ -372,6 +402,14 @@ static void drop_line(struct mmu *mmu, const struct track_line *l)
 
 	if (!s)
 		return;
+	if (l->order == TRACK_ALL_PAGES) {
+		flush_space(mmu, l->space);
+		if (mmu->has_global)
+			flush_space(mmu, mmu->gspace);
+		if (mmu->ops->drop_space)
+			mmu->ops->drop_space(mmu, s);
+		return;
+	}
 	flush_range(mmu, l->space, va, bytes, KEEP_WALKS);
 	if (mmu->ops->drop_range)
 		mmu->ops->drop_range(mmu, s, va, bytes);

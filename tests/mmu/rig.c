@@ -39,6 +39,8 @@ const char *rig_scheme_at(unsigned i)
 	static const char *const more[] = {
 		"shadow/inverted", "shadow/inverted+linear", "shadow/inverted+lazy", "shadow+roots=2",
 		"shadow+lazy+discard",
+		"shadow/hashed", "shadow/hashed+lazy", "shadow/cuckoo", "shadow/segment", "nested/hashed+ppc",
+		"nested/cuckoo+2way",
 	};
 	unsigned n = 0;
 

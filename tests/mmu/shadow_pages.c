@@ -155,7 +155,8 @@ static void test_flood(void **state)
 
 static void test_small_budget(void **state)
 {
-	static const char *const schemes[] = { "shadow", "shadow+lazy", "shadow/inverted", "shadow/inverted+lazy" };
+	static const char *const schemes[] = { "shadow", "shadow+lazy", "shadow/inverted", "shadow/inverted+lazy",
+						"shadow/hashed", "shadow/cuckoo+lazy", "shadow/segment" };
 
 	for (unsigned k = 0; k < ARRAY_SIZE(schemes); k++)
 		for (unsigned budget = 1; budget < 9; budget++) {
@@ -182,7 +183,7 @@ static void test_small_budget(void **state)
 /* Two pages side by side, of tables so far apart that a small budget has room for one path only. */
 static void test_crossing_under_small_budget(void **state)
 {
-	static const char *const schemes[] = { "shadow", "shadow+lazy", "shadow/inverted" };
+	static const char *const schemes[] = { "shadow", "shadow+lazy", "shadow/inverted", "shadow/cuckoo" };
 
 	for (unsigned k = 0; k < ARRAY_SIZE(schemes); k++)
 		for (unsigned budget = 1; budget < 10; budget++) {
@@ -305,7 +306,7 @@ static void test_cut_off_while_out_of_step(void **state)
 
 static void test_accessed_and_dirty(void **state)
 {
-	static const char *const schemes[] = { "shadow", "shadow+lazy", "shadow+discard", "shadow/inverted" };
+	static const char *const schemes[] = { "shadow", "shadow+lazy", "shadow+discard", "shadow/inverted", "shadow/hashed" };
 
 	for (unsigned k = 0; k < ARRAY_SIZE(schemes); k++) {
 		struct rig_space s;

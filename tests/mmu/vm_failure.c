@@ -181,7 +181,8 @@ static void funnel_prepare(struct rig_vm *g, unsigned which, unsigned round)
 
 static void test_funnel_when_allocations_fail(void **state)
 {
-	static const char *const schemes[] = { "nested/radix", "nested/inverted", "shadow" };
+	static const char *const schemes[] = { "nested/radix", "nested/inverted", "nested/hashed", "nested/cuckoo", "nested/segment", "shadow",
+						"shadow/hashed", "shadow/cuckoo" };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(schemes); i++)
 		for (unsigned which = 0; which < FUNNEL_OPS; which++)
@@ -251,7 +252,8 @@ static void test_creation_when_allocations_fail(void **state)
 /* The new scheme's tables find no memory: the VM stays under the old one and goes on. */
 static void test_change_of_scheme_when_allocations_fail(void **state)
 {
-	static const char *const to[] = { "shadow", "shadow/inverted", "nested/inverted", "nested/flat", "nested/radix" };
+	static const char *const to[] = { "shadow", "shadow/inverted", "nested/inverted", "nested/flat", "shadow/hashed", "nested/cuckoo",
+					   "nested/segment", "nested/radix" };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(to); i++)
 		for (unsigned site = 0; site < 2; site++) {
