@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Sequences of operations on every organisation, against the model and
- * pt_flat (tests/pt/rig.h). The first two bytes choose organisation, options,
+ * pt_flat (conform/pt_rig.h). The first two bytes choose organisation, options,
  * format and stage; each eight after them are one operation.
  */
 #include <stddef.h>
@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "rig.h"
+#include "conform/pt_rig.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -39,7 +39,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		nconfigs = rig_configs(configs, RIG_CONFIGS_MAX);
 	if (size < HEAD_BYTES)
 		return 0;
-	rig_init(&r, &configs[(data[0] | data[1] << 8) % nconfigs]);
+	if (!rig_init(&r, &configs[(data[0] | data[1] << 8) % nconfigs]))
+		stop(&r, NULL);
 	size_t n = (size - HEAD_BYTES) / OP_BYTES;
 	for (size_t i = 0; i < n && i < OPS_MAX; i++) {
 		struct op op = op_make(r.c, data + HEAD_BYTES + i * OP_BYTES);

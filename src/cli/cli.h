@@ -13,8 +13,6 @@
 #include "exp/exp.h"
 #include "report/report.h"
 
-#define QUIRE_VERSION "0.1.0"
-
 enum { SCHEMES_MAX = 64 };
 
 /* Bits of struct option_entry.commands and of parsing. */
@@ -43,12 +41,12 @@ struct options {
 
 	char schemes[SCHEMES_MAX][SCHEME_NAME_MAX]; /* compare's; the first is --scheme of others */
 	unsigned nschemes;
-	const char *vm_args[EXP_SPECS_MAX];         /* --vm, as given */
+	const char **vm_args;  /* --vm, as given */
 	unsigned nvm_args;
 
 	const char *work_arg;  /* WORKLOAD; NULL: none */
 	char **program;        /* after "--"; NULL: none */
-	struct work_source work[EXP_SPECS_MAX];
+	struct work_source *work; /* one, or one of each --vm; config.vm[].work points into them */
 	unsigned nwork;
 
 	const char *json, *csv; /* paths, "-", or NULL */
@@ -69,6 +67,10 @@ int complain_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Reads argv[0] (the command) and what follows. 0, or an exit code after saying why. Free with options_free. */
 int options_parse(struct options *o, enum command_bit command, int argc, char **argv);
 void options_free(struct options *o);
+/* Loads each --plugin among argv[1 … n): before names are looked up. 0, or an exit code after complaining. */
+int plugins_load(int n, char **argv);
+/* Is argv[*i] --plugin? Then *i is past it and its value. */
+bool plugins_skip(int n, char **argv, int *i);
 /* What stands beside the results. */
 struct report options_report(const struct options *o);
 
@@ -112,10 +114,13 @@ void run_all(const struct options *o, const struct run_config *configs, struct r
 /* Messages of all results, each once; the exit code they amount to. */
 int results_complain(const struct run_result *results, unsigned n);
 
+/* The whole of a command that runs work: options, its body, the program's own failure, an interrupt. */
+int command_on_work(int argc, char **argv, enum command_bit command, int (*body)(struct options *o));
 int command_compare(int argc, char **argv);
 int command_run(int argc, char **argv);
 int command_explain(int argc, char **argv);
 int command_list(int argc, char **argv);
+int command_check_plugin(int argc, char **argv);
 int command_shell(int argc, char **argv);
 /* The menu program of the classroom: reads in, writes out, to the end of either. */
 int classic_session(FILE *in, FILE *out);

@@ -14,6 +14,7 @@ static const struct command {
 	{ "explain", "every reference of one translation, in order", command_explain },
 	{ "shell", "the classroom's menu program (--classic)", command_shell },
 	{ "list", "what there is: schemes, organisations, modes, formats, machines, …", command_list },
+	{ "check-plugin", "hold what a plug-in brings to the conformance suite", command_check_plugin },
 	{ "record", NULL, NULL }, { "tour", NULL, NULL }, { "quiz", NULL, NULL }, { "report", NULL, NULL },
 	{ "scan", NULL, NULL }, { "guest", NULL, NULL }, { "sweep", NULL, NULL }, { "serve", NULL, NULL },
 	{ "top", NULL, NULL },
@@ -32,7 +33,7 @@ static int help(void)
 	     "\n"
 	     "usage: quire COMMAND [OPTION...] [WORKLOAD]\n");
 	for (unsigned i = 0; built_name(i); i++)
-		printf("  %-10s %s\n", commands[i].name, commands[i].doc);
+		printf("  %-12s %s\n", commands[i].name, commands[i].doc);
 	puts("\n"
 	     "WORKLOAD: trace:[FORMAT:]FILE, synth:NAME[,key=value…], or -- PROGRAM ARGS\n"
 	     "\n"
@@ -42,6 +43,24 @@ static int help(void)
 	     "\n"
 	     "'quire COMMAND --help' tells a command's options, 'quire list' what there is.");
 	return 0;
+}
+
+int command_on_work(int argc, char **argv, enum command_bit command, int (*body)(struct options *o))
+{
+	struct options o;
+	int code;
+
+	interrupt_install();
+	code = options_parse(&o, command, argc, argv);
+	if (!code)
+		code = body(&o);
+	for (unsigned i = 0; i < o.nwork; i++)
+		if (!code && o.work[i].program_failed)
+			code = EXIT_WRONG;
+	if (interrupted())
+		code = EXIT_INTERRUPTED;
+	options_free(&o);
+	return code;
 }
 
 int quire_main(int argc, char **argv)

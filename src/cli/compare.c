@@ -125,7 +125,7 @@ static int write_compare(const struct options *o, struct outputs *out, const str
 	return code;
 }
 
-static int compare(const struct options *o)
+static int compare(struct options *o)
 {
 	unsigned n = o->nschemes;
 	struct run_config *configs = calloc(n, sizeof(*configs));
@@ -149,6 +149,8 @@ static int compare(const struct options *o)
 		if (!code)
 			code = said;
 	}
+	for (unsigned i = 0; results && i < n; i++)
+		run_result_fini(&results[i]);
 	free(configs);
 	free(results);
 	return code;
@@ -156,17 +158,5 @@ static int compare(const struct options *o)
 
 int command_compare(int argc, char **argv)
 {
-	struct options o;
-	int code;
-
-	interrupt_install();
-	code = options_parse(&o, CMD_COMPARE, argc, argv);
-	if (!code)
-		code = compare(&o);
-	if (!code && o.work[0].program_failed)
-		code = EXIT_WRONG;
-	if (interrupted())
-		code = EXIT_INTERRUPTED;
-	options_free(&o);
-	return code;
+	return command_on_work(argc, argv, CMD_COMPARE, compare);
 }

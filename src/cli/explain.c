@@ -139,6 +139,7 @@ static int explain(struct options *o)
 		code = explain_after(x, r);
 	if (x->exp)
 		exp_destroy(x->exp);
+	run_result_fini(r);
 	free(r);
 	free(x);
 	return code;
@@ -146,17 +147,5 @@ static int explain(struct options *o)
 
 int command_explain(int argc, char **argv)
 {
-	struct options o;
-	int code;
-
-	interrupt_install();
-	code = options_parse(&o, CMD_EXPLAIN, argc, argv);
-	if (!code)
-		code = explain(&o);
-	if (!code && o.work[0].program_failed)
-		code = EXIT_WRONG;
-	if (interrupted())
-		code = EXIT_INTERRUPTED;
-	options_free(&o);
-	return code;
+	return command_on_work(argc, argv, CMD_EXPLAIN, explain);
 }

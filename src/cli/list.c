@@ -3,6 +3,7 @@
 
 #include "cli/cli.h"
 #include "exp/names.h"
+#include "tlb/policy.h"
 
 enum { NAME_COLUMNS = 24 };
 
@@ -83,8 +84,10 @@ static void list_formats(void)
 
 static void list_machines(void)
 {
-	for (unsigned i = 0; tlb_presets[i]; i++)
-		row(tlb_presets[i]->name, tlb_presets[i]->source);
+	const struct tlb_config *preset;
+
+	for (unsigned i = 0; (preset = tlb_preset_at(i)) != NULL; i++)
+		row(preset->name, preset->source);
 	row("FILE.yaml", "a processor of your own: machines/ has examples");
 }
 
@@ -121,11 +124,12 @@ static void list_policies(void)
 	row("lru", "--replace: the page not used for the longest time");
 	row("clock", "--replace: the first page round that was not used since it was last looked at");
 	row("opt", "--replace: the page used again latest of all; needs to know the future");
-	for (unsigned i = 0; i < TLB_POLICIES; i++) {
+	for (unsigned i = 0; tlb_policy_is_known(i); i++) {
+		const struct tlb_policy_ops *ops = tlb_policy_ops(i);
 		char text[40];
 
 		snprintf(text, sizeof(text), "%s (TLB)", tlb_policy_name((enum tlb_policy)i));
-		row(text, "policy: of a TLB array in a machine file");
+		row(text, ops ? ops->summary : "policy: of a TLB array in a machine file");
 	}
 }
 
@@ -148,24 +152,33 @@ static const char *topic_name(unsigned i)
 int command_list(int argc, char **argv)
 {
 	struct trace_error err = { 0 };
+	const char *topic = NULL;
+	int code = plugins_load(argc, argv);
 
-	if (argc > 2)
-		return complain_usage("list takes one topic at most, not '%.60s' too", argv[2]);
-	if (argc == 2 && strcmp(argv[1], "--help") == 0) {
-		puts("usage: quire list [schemes|organisations|modes|formats|machines|traces|guests|workloads|policies]");
+	if (code)
+		return code;
+	for (int i = 1; i < argc;) {
+		if (plugins_skip(argc, argv, &i))
+			continue;
+		if (topic)
+			return complain_usage("list takes one topic at most, not '%.60s' too", argv[i]);
+		topic = argv[i++];
+	}
+	if (topic && strcmp(topic, "--help") == 0) {
+		puts("usage: quire list [--plugin FILE.so] [schemes|organisations|modes|formats|machines|traces|guests|workloads|policies]");
 		return 0;
 	}
 	for (unsigned i = 0; i < TOPICS; i++) {
-		if (argc == 2 && strcmp(argv[1], topics[i].name) != 0)
+		if (topic && strcmp(topic, topics[i].name) != 0)
 			continue;
-		if (argc < 2)
+		if (!topic)
 			printf("%s%s\n", i ? "\n" : "", topics[i].name);
 		topics[i].list();
-		if (argc == 2)
+		if (topic)
 			return 0;
 	}
-	if (argc < 2)
+	if (!topic)
 		return 0;
-	names_unknown(&err, "", "topic", argv[1], topic_name);
+	names_unknown(&err, "", "topic", topic, topic_name);
 	return complain(&err);
 }

@@ -5,6 +5,7 @@
 
 #include "cli/cli.h"
 #include "exp/names.h"
+#include "exp/plugin.h"
 
 static int bad_value(const char *option, const char *arg, const char *wanted)
 {
@@ -339,10 +340,21 @@ static int set_warm(struct options *o, const char *arg)
 	return 0;
 }
 
+/* All of them are loaded before any other option is looked at; here it was said once more, or shortened. */
+static int set_plugin(struct options *o, const char *arg)
+{
+	struct trace_error err = { 0 };
+
+	return plugin_load(arg, NULL, &err) ? complain(&err) : 0;
+}
+
 static int set_vm(struct options *o, const char *arg)
 {
-	if (o->nvm_args == EXP_SPECS_MAX)
-		return complain_usage("more than %d --vm; a machine here has at most so many VMs", EXP_SPECS_MAX);
+	const char **args = realloc(o->vm_args, (o->nvm_args + 1) * sizeof(*args));
+
+	if (!args)
+		return complain_usage("no memory on this host");
+	o->vm_args = args;
 	o->vm_args[o->nvm_args++] = arg;
 	return 0;
 }
@@ -377,6 +389,7 @@ static int set_tlb_tags(struct options *o, const char *arg)
 const struct option_entry option_table[] = {
 	{ "scheme", 's', "S", false, CMD_WORK, "how VMs are translated: MODE[/ORG][+option…] (nested/radix; compare: all)", set_scheme },
 	{ "schemes", 'S', "LIST", false, CMD_COMPARE, "schemes to compare, commas between, or all", set_schemes },
+	{ "plugin", 0, "FILE.so", false, CMD_WORK, "organisations, modes, TLB policies and presets of your own; may be repeated", set_plugin },
 	{ "seed", 0, "N", false, CMD_WORK, "of all randomness (1)", set_seed },
 	{ "machine", 'm', "NAME|FILE", false, CMD_WORK, "TLBs, walk caches and costs (generic)", set_machine },
 	{ "mem", 0, "SIZE", false, CMD_WORK, "the machine's RAM (what the VMs need)", set_mem },

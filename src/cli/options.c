@@ -206,9 +206,12 @@ static int default_schemes(struct options *o)
 
 static int open_work(struct options *o)
 {
-	struct work_source *s = &o->work[0];
+	struct work_source *s;
 	int code;
 
+	o->work = calloc(o->nvm_args + 1, sizeof(*o->work));
+	if (!o->work)
+		return complain_usage("no memory on this host");
 	if (o->nvm_args) {
 		if (o->work_arg || o->program)
 			return complain_usage("with --vm each VM's work stands in its work=; leave out the workload");
@@ -218,7 +221,10 @@ static int open_work(struct options *o)
 		return complain_usage("'%.60s' and '-- %.60s' are two workloads; give one", o->work_arg, o->program[0]);
 	if (!o->work_arg && (!o->program || !o->program[0]))
 		return complain_usage("no workload; give trace:FILE, synth:NAME,… or -- PROGRAM ARGS");
-	o->nwork = 1;
+	o->config.vm = malloc(sizeof(*o->config.vm));
+	if (!o->config.vm)
+		return complain_usage("no memory on this host");
+	s = &o->work[o->nwork++];
 	code = o->program ? work_from_program(s, o->program, o) : work_from_spec(s, o->work_arg);
 	o->config.nvms = 1;
 	o->config.vm[0] = (struct vm_spec){ .name = "vm1", .work = &s->w };
@@ -264,7 +270,9 @@ int options_parse(struct options *o, enum command_bit command, int argc, char **
 		n++;
 	if (n < argc)
 		o->program = argv + n + 1;
-	code = set_defaults(o);
+	code = plugins_load(n, argv);
+	if (!code)
+		code = set_defaults(o);
 	if (code)
 		return code;
 	argv[0] = (char *)"quire";
@@ -292,6 +300,9 @@ void options_free(struct options *o)
 {
 	for (unsigned i = 0; i < o->nwork; i++)
 		work_close(&o->work[i]);
+	free(o->work);
+	free(o->vm_args);
+	free(o->config.vm);
 	free(o->command_line);
 	free(o->shown);
 }

@@ -19,7 +19,7 @@ static int write_run(const struct options *o, struct outputs *out, const struct 
 	return code;
 }
 
-static int run(const struct options *o)
+static int run(struct options *o)
 {
 	struct run_result *r = calloc(1, sizeof(*r));
 	struct outputs out;
@@ -38,24 +38,12 @@ static int run(const struct options *o)
 	if (!code)
 		code = said;
 	said = outputs_close(&out, o);
+	run_result_fini(r);
 	free(r);
 	return code ? code : said;
 }
 
 int command_run(int argc, char **argv)
 {
-	struct options o;
-	int code;
-
-	interrupt_install();
-	code = options_parse(&o, CMD_RUN, argc, argv);
-	if (!code)
-		code = run(&o);
-	for (unsigned i = 0; i < o.nwork; i++)
-		if (!code && o.work[i].program_failed)
-			code = EXIT_WRONG;
-	if (interrupted())
-		code = EXIT_INTERRUPTED;
-	options_free(&o);
-	return code;
+	return command_on_work(argc, argv, CMD_RUN, run);
 }

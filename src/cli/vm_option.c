@@ -36,8 +36,8 @@ static int set_key(struct vm_arg *v, const char *key, const char *value)
 		return parse_scaled(value, 1024, &v->spec.mem) || v->spec.mem < PAGE_SIZE || v->spec.mem >> 52 ?
 		       complain_usage("--vm mem='%.60s': give a size such as 512M", value) : 0;
 	if (strcmp(key, "count") == 0)
-		return parse_scaled(value, 1000, &v->count) || v->count < 1 || v->count > EXP_SPECS_MAX ?
-		       complain_usage("--vm count='%.60s': give a number from 1 to %d", value, EXP_SPECS_MAX) : 0;
+		return parse_scaled(value, 1000, &v->count) || v->count < 1 || v->count > VMS_MAX ?
+		       complain_usage("--vm count='%.60s': give a number from 1 to %d", value, VMS_MAX) : 0;
 	if (strcmp(key, "scheme") == 0) {
 		if (scheme_parse(value, &scheme, &why)) {
 			scheme_unknown(value, why, &err);
@@ -104,12 +104,17 @@ static int add_vms(struct options *o, const struct vm_arg *v)
 {
 	struct work_source *s = &o->work[o->nwork++];
 	struct run_config *c = &o->config;
+	struct vm_spec *specs;
 	int code = strncmp(v->work, "-- ", 3) == 0 ? work_from_words(s, v->work + 3, o) : work_from_spec(s, v->work);
 
 	if (code)
 		return code;
-	if (c->nvms + v->count > EXP_SPECS_MAX)
-		return complain_usage("more than %d VMs; lower count=", EXP_SPECS_MAX);
+	if (c->nvms + v->count > VMS_MAX)
+		return complain_usage("more than %d VMs; lower count=", VMS_MAX);
+	specs = realloc(c->vm, (c->nvms + v->count) * sizeof(*specs));
+	if (!specs)
+		return complain_usage("no memory on this host");
+	c->vm = specs;
 	for (uint64_t i = 0; i < v->count; i++) {
 		struct vm_spec *spec = &c->vm[c->nvms++];
 

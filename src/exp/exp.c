@@ -37,9 +37,10 @@ struct exp {
 	void *cpu_memory;
 	struct mmu_cpu cpu;
 	unsigned nvms;
-	struct exp_vm vm[EXP_SPECS_MAX];
+	struct exp_vm *vm;
 	struct guest_hooks hooks; /* the caller's, told of all VMs together */
 	unsigned running;
+	uint64_t refs_of_others; /* references of all VMs but the running one */
 };
 
 /* ---- checks: all that can be said before memory is taken ---- */
@@ -56,6 +57,38 @@ static int parse_schemes(struct exp *e, struct trace_error *err)
 	return 0;
 }
 
+/* The narrowest built-in format that reaches gva, of the family in use if one does. NULL: none. */
+static const struct gpt_format *format_reaching(enum gpt_family family, uint64_t gva)
+{
+	const struct gpt_format *best = NULL;
+
+	for (const struct gpt_format *const *f = gpt_builtin; *f; f++) {
+		uint64_t limit = gpt_va_limit(*f, false);
+
+		if (gva >= limit)
+			continue;
+		if (!best || ((*f)->family == family && best->family != family) ||
+		    ((*f)->family == best->family && limit < gpt_va_limit(best, false)))
+			best = *f;
+	}
+	return best;
+}
+
+static int reach_error(const struct run_config *c, const struct workload *w, struct trace_error *err)
+{
+	const struct gpt_format *wider = format_reaching(c->guest_fmt->family, w->gva_max);
+	char advice[160] = "no built-in format reaches it";
+
+	/* H of --format G:H is G where none was given. */
+	if (wider && strcmp(c->host_fmt->name, c->guest_fmt->name) == 0)
+		snprintf(advice, sizeof(advice), "use --format %s", wider->name);
+	else if (wider)
+		snprintf(advice, sizeof(advice), "use --format %s:%.100s", wider->name, c->host_fmt->name);
+	return error_set(err, EXIT_USAGE, "%.60s reaches address 0x%llx, and format %.30s ends at 0x%llx; %s", w->shown,
+			 (unsigned long long)w->gva_max, c->guest_fmt->name,
+			 (unsigned long long)gpt_va_limit(c->guest_fmt, false), advice);
+}
+
 static int check_reach(const struct exp *e, struct trace_error *err)
 {
 	uint64_t limit = gpt_va_limit(e->c.guest_fmt, false);
@@ -64,10 +97,7 @@ static int check_reach(const struct exp *e, struct trace_error *err)
 		const struct workload *w = e->c.vm[i].work;
 
 		if (w->gva_max >= limit)
-			return error_set(err, EXIT_USAGE,
-					 "%.80s reaches address 0x%llx, and format %s ends at 0x%llx; choose a wider --format",
-					 w->shown, (unsigned long long)w->gva_max, e->c.guest_fmt->name,
-					 (unsigned long long)limit);
+			return reach_error(&e->c, w, err);
 	}
 	return 0;
 }
@@ -77,15 +107,15 @@ static int check_reach(const struct exp *e, struct trace_error *err)
 static int build_machine(struct exp *e, struct trace_error *err)
 {
 	const struct machine_config mc = { .frag_percent = (uint8_t)e->c.frag_percent, .seed = e->c.seed };
-	uint64_t pages[EXP_SPECS_MAX];
+	uint64_t pages = 0;
 	void *ram;
 	int rc;
 
 	for (unsigned i = 0; i < e->nvms; i++) {
 		e->vm[i].guest_config = sizes_guest(&e->c, &e->c.vm[i]);
-		pages[i] = e->vm[i].guest_config.mem_pages;
+		pages += e->vm[i].guest_config.mem_pages;
 	}
-	e->bytes = sizes_machine(&e->c, pages, e->nvms);
+	e->bytes = sizes_machine(&e->c, pages);
 	ram = mmap(NULL, e->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (ram == MAP_FAILED)
 		return error_set(err, EXIT_RESOURCES, "this host cannot map %llu bytes for the machine's RAM (%s); lower --mem",
@@ -216,12 +246,16 @@ int exp_create(const struct run_config *c, struct exp **out, struct run_result *
 
 	memset(r, 0, sizeof(*r));
 	*out = NULL;
-	if (!e)
+	r->vm = calloc(c->nvms, sizeof(*r->vm));
+	if (!e || !r->vm) {
+		free(e);
 		return error_set(err, EXIT_RESOURCES, "no memory on this host");
+	}
 	e->c = *c;
-	e->nvms = c->nvms;
 	r->nvms = c->nvms;
-	code = build(e, r, err);
+	e->vm = calloc(c->nvms, sizeof(*e->vm));
+	e->nvms = e->vm ? c->nvms : 0;
+	code = e->vm ? build(e, r, err) : error_set(err, EXIT_RESOURCES, "no memory on this host");
 	if (code || r->not_possible)
 		exp_destroy(e);
 	else
@@ -248,33 +282,31 @@ void exp_destroy(struct exp *e)
 	free(e->cpu_memory);
 	if (e->ram)
 		munmap(e->ram, e->bytes);
+	free(e->vm);
 	free(e);
 }
 
-/* ---- running ---- */
-
-static uint64_t refs_of_others(const struct exp *e)
+void run_result_fini(struct run_result *r)
 {
-	uint64_t refs = 0;
-
-	for (unsigned i = 0; i < e->nvms; i++)
-		if (i != e->running)
-			refs += guest_refs(e->vm[i].guest);
-	return refs;
+	free(r->vm);
+	r->vm = NULL;
+	r->nvms = 0;
 }
+
+/* ---- running ---- */
 
 static bool poll_all(void *ctx, uint64_t refs_done)
 {
 	struct exp *e = ctx;
 
-	return e->c.hooks->poll(e->c.hooks->ctx, refs_done + refs_of_others(e));
+	return e->c.hooks->poll(e->c.hooks->ctx, refs_done + e->refs_of_others);
 }
 
 static void step_all(void *ctx, uint64_t refs_done)
 {
 	struct exp *e = ctx;
 
-	e->c.hooks->step(e->c.hooks->ctx, refs_done + refs_of_others(e));
+	e->c.hooks->step(e->c.hooks->ctx, refs_done + e->refs_of_others);
 }
 
 static const struct guest_hooks *hooks_of(struct exp *e)
@@ -307,7 +339,9 @@ static enum guest_end run_slices(struct exp *e, struct trace_error *err)
 			if (v->finished)
 				continue;
 			e->running = i;
+			e->refs_of_others -= guest_refs(v->guest);
 			end = guest_run_slice(v->guest, slice, hooks, err, &v->finished);
+			e->refs_of_others += guest_refs(v->guest);
 			if (end != GUEST_DONE)
 				return end;
 			left -= v->finished;

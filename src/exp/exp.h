@@ -9,8 +9,6 @@
 #include "guestos/guest.h"
 #include "machine/cost.h"
 
-enum { EXP_SPECS_MAX = 8 }; /* VMs of one run */
-
 /* Where the references come from. */
 struct workload {
 	enum { WORK_TRACE, WORK_SYNTH, WORK_SPOOL } kind;
@@ -51,8 +49,8 @@ struct run_config {
 	enum mmu_check check;
 	enum guest_replace replace;
 	unsigned shadow_budget;
-	unsigned nvms; /* at least 1 */
-	struct vm_spec vm[EXP_SPECS_MAX];
+	unsigned nvms; /* 1 to VMS_MAX */
+	struct vm_spec *vm; /* the caller's, to stay until the run is over */
 	const struct guest_hooks *hooks; /* may be NULL */
 };
 
@@ -71,7 +69,7 @@ struct run_result {
 	enum guest_end end;
 	struct trace_error error;
 	unsigned nvms;
-	struct vm_result vm[EXP_SPECS_MAX];
+	struct vm_result *vm; /* nvms of them, or NULL where there was no memory for them */
 	struct vm_result sum; /* over VMs; digests folded */
 	uint64_t machine_bytes;
 	struct { uint64_t total, translation, exits, io; } cycles;
@@ -81,10 +79,14 @@ struct run_result {
 /* Everything of one run while it exists; for explain and tests. */
 struct exp;
 
-/* 0, or an exit code of design.md section 6 with *err set. not_possible is a result, not an error. */
+/*
+ * 0, or an exit code of design.md section 6 with *err set. not_possible is a
+ * result, not an error. Overwrites *r; release it with run_result_fini in any case.
+ */
 int exp_create(const struct run_config *c, struct exp **out, struct run_result *r, struct trace_error *err);
 int exp_run(struct exp *e, struct run_result *r);
 void exp_destroy(struct exp *e);
+void run_result_fini(struct run_result *r);
 struct vcpu *exp_vcpu(struct exp *e, unsigned vm);
 struct guest *exp_guest(struct exp *e, unsigned vm);
 struct mmu *exp_mmu(struct exp *e, unsigned vm);
@@ -93,7 +95,7 @@ struct hv *exp_hv(struct exp *e);
 /* A scheme that scheme_parse refused, said with what exists; returns its exit code, 2. */
 int scheme_unknown(const char *name, const char *why, struct trace_error *err);
 
-/* create, run, destroy. The exit code; what was measured stands in *r also where it is not 0 (r->sum.stats.refs). */
+/* create, run, destroy. The exit code; what was measured stands in *r also where it is not 0 (r->sum.stats.refs). *r as of exp_create. */
 int run_one(const struct run_config *c, struct run_result *r, struct trace_error *err);
 /* One pass over the work to learn its size and checksum. 0 or an exit code (130: stop() said so). */
 int workload_scan(struct workload *w, uint64_t seed, uint64_t limit, struct trace_error *err);

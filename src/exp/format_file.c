@@ -99,13 +99,16 @@ static const struct yaml_field format_fields[] = {
 	{ NULL },
 };
 
-static int read_format(struct yaml_doc *doc, struct gpt_format *out)
+static int read_format(struct yaml_doc *doc, struct format_file *out)
 {
 	struct raw_format raw = { .fmt.source = "the user's file" };
 	yaml_node_t *root = yaml_doc_root(doc);
 	const char *why;
-	int code = yaml_read_mapping(doc, root, format_fields, &raw);
+	int code;
 
+	doc->text = out->text;
+	doc->text_left = sizeof(out->text);
+	code = yaml_read_mapping(doc, root, format_fields, &raw);
 	if (code)
 		return code;
 	raw.fmt.family = (enum gpt_family)raw.family;
@@ -116,7 +119,7 @@ static int read_format(struct yaml_doc *doc, struct gpt_format *out)
 		return yaml_complain(doc, root, "%s", why);
 	if (gpt_find(raw.fmt.name))
 		return yaml_complain(doc, root, "%s is the name of a built-in format; choose another", raw.fmt.name);
-	*out = raw.fmt;
+	out->fmt = raw.fmt;
 	return 0;
 }
 
@@ -127,9 +130,7 @@ int format_parse(const char *file, const void *bytes, size_t len, struct format_
 
 	if (code)
 		return code;
-	doc.text = out->text;
-	doc.text_left = sizeof(out->text);
-	code = read_format(&doc, &out->fmt);
+	code = read_format(&doc, out);
 	yaml_doc_close(&doc);
 	return code;
 }
@@ -149,9 +150,7 @@ int format_load(const char *name_or_file, struct format_file *out, struct trace_
 	code = yaml_doc_open(&doc, name_or_file, err);
 	if (code)
 		return code;
-	doc.text = out->text;
-	doc.text_left = sizeof(out->text);
-	code = read_format(&doc, &out->fmt);
+	code = read_format(&doc, out);
 	yaml_doc_close(&doc);
 	return code;
 }

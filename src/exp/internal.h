@@ -8,7 +8,7 @@
 
 /* The guest configuration of one VM; mem_pages as given, or what its work needs. */
 struct guest_config sizes_guest(const struct run_config *c, const struct vm_spec *vm);
-/* Bytes of machine RAM: as given, or what the VMs need under any scheme. */
-uint64_t sizes_machine(const struct run_config *c, const uint64_t *mem_pages, unsigned nvms);
+/* Bytes of machine RAM: as given, or what guests of so many pages together need under any scheme. */
+uint64_t sizes_machine(const struct run_config *c, uint64_t pages);
 
 #endif

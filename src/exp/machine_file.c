@@ -10,6 +10,7 @@
 #include "exp/exp.h"
 #include "exp/names.h"
 #include "exp/yaml_doc.h"
+#include "tlb/policy.h"
 
 /* An array as a file says it: entries and ways; sets follow. */
 struct raw_array {
@@ -17,13 +18,31 @@ struct raw_array {
 	uint8_t ways, policy;
 };
 
-static const char *const policy_names[] = { "lru", "plru", "fifo", "random", NULL }; /* as enum tlb_policy */
-static_assert(TLB_LRU == 0 && TLB_PLRU == 1 && TLB_FIFO == 2 && TLB_RANDOM == 3, "indices into policy_names");
+static const char *policy_at(unsigned i)
+{
+	return tlb_policy_is_known(i) ? tlb_policy_name((enum tlb_policy)i) : NULL;
+}
+
+static int set_policy(struct yaml_doc *doc, const yaml_node_t *node, const struct yaml_field *f, void *to)
+{
+	const char *name = yaml_scalar(doc, node, f->key);
+	char where[160];
+
+	if (!name)
+		return EXIT_USAGE;
+	for (unsigned i = 0; policy_at(i); i++)
+		if (strcmp(policy_at(i), name) == 0) {
+			*(uint8_t *)to = (uint8_t)i;
+			return 0;
+		}
+	snprintf(where, sizeof(where), "%.120s:%zu: ", doc->file, node->start_mark.line + 1);
+	return names_unknown(doc->err, where, "policy", name, policy_at);
+}
 
 static const struct yaml_field array_fields[] = {
 	{ "entries", yaml_set_u64, offsetof(struct raw_array, entries), .required = true, .max = 1 << 20 },
 	{ "ways", yaml_set_u8, offsetof(struct raw_array, ways), .min = 1, .max = TLB_WAYS_MAX },
-	{ "policy", yaml_set_choice, offsetof(struct raw_array, policy), .more = policy_names },
+	{ "policy", set_policy, offsetof(struct raw_array, policy) },
 	{ NULL },
 };
 

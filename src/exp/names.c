@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "exp/exp.h"
+#include "exp/plugin.h"
 
 enum { NAME_COMPARED = 48 };
 
@@ -82,7 +83,7 @@ const char *names_scheme(unsigned i)
 	for (unsigned n = 0; (name = scheme_name_at(n)) != NULL; n++)
 		if (scheme_parse(name, &s, &why) == 0 && i-- == 0)
 			return name;
-	return NULL;
+	return plugin_scheme_at(i);
 }
 
 const char *names_format(unsigned i)
@@ -102,10 +103,9 @@ const char *names_format(unsigned i)
 
 const char *names_machine(unsigned i)
 {
-	for (unsigned n = 0; tlb_presets[n]; n++)
-		if (n == i)
-			return tlb_presets[n]->name;
-	return NULL;
+	const struct tlb_config *preset = tlb_preset_at(i);
+
+	return preset ? preset->name : NULL;
 }
 
 const char *names_org(unsigned i)

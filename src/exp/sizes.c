@@ -54,14 +54,12 @@ struct guest_config sizes_guest(const struct run_config *c, const struct vm_spec
  * and shadow tables as many as the guests' own. RAM is sparse, so what is not
  * used costs nothing.
  */
-uint64_t sizes_machine(const struct run_config *c, const uint64_t *mem_pages, unsigned nvms)
+uint64_t sizes_machine(const struct run_config *c, uint64_t pages)
 {
-	uint64_t pages = 0, bytes;
+	uint64_t bytes;
 
 	if (c->mem)
 		return c->mem & ~PAGE_MASK;
-	for (unsigned i = 0; i < nvms; i++)
-		pages += mem_pages[i];
 	bytes = pow2_ceil((pages << PAGE_SHIFT) * 2 + machine_least);
 	if (bytes >> c->host_fmt->pa_bits)
 		bytes = low_bits(c->host_fmt->pa_bits) + 1;

@@ -73,7 +73,7 @@ static inline bool report_finished(const struct run_result *r)
 }
 static inline bool report_measured(const struct run_result *r)
 {
-	return !r->not_possible && r->nvms > 0 && r->vm[0].name[0];
+	return !r->not_possible && r->nvms > 0 && r->vm && r->vm[0].name[0];
 }
 /* "done", "interrupted", … */
 const char *report_end_name(enum guest_end end);

@@ -87,7 +87,10 @@ class Cli(unittest.TestCase):
         self.assertEqual(p.returncode, 0)
         for name in ['compare', 'run', 'explain', 'list', 'shell']:
             self.assertIn(f'  {name} ', p.stdout.decode())
-        self.assertRegex(run('--version').stdout.decode(), r'^quire \d+\.\d+\.\d+\n$')
+        with open(f'{SOURCE}/meson.build') as f:
+            version = re.search(r"^\s*version: '([^']+)'", f.read(), re.M).group(1)
+        self.assertEqual(run('--version').stdout.decode(), f'quire {version}\n')
+        self.assertEqual(self.json_of('run', WORK)['provenance']['version'], version)
         for name in ['compare', 'run', 'explain']:
             p = run(name, '--help')
             self.assertEqual(p.returncode, 0)
@@ -269,10 +272,38 @@ class Cli(unittest.TestCase):
         self.assertEqual(doc['refs'], 60000)
         self.assertEqual(doc['vms'][2]['memory']['guest_bytes'], 32 << 20)
         self.assertEqual({v['work_digest'] for v in doc['vms'][:1]}, {self.json_of('run', WORK)['work_digest']})
-        for bad, word in [('count=9,work=x', 'from 1 to 8'), ('name=a', 'no work='), ('nmae=a,work=x', "did you mean 'name'"),
+        for bad, word in [('count=4096,work=x', 'from 1 to 4095'), ('count=0,work=x', 'from 1 to 4095'),
+                           ('name=a', 'no work='), ('nmae=a,work=x', "did you mean 'name'"),
                           ('scheme=foo,work=x', 'scheme'), ('mem=lots,work=x', 'size'), ('name', 'key=value')]:
             self.assert_says(2, word, 'run', '--vm', bad)
         self.assert_says(2, 'leave out the workload', 'run', '--vm', f'work={WORK}', WORK)
+
+    def test_many_vms(self):
+        """As many as VMIDs: each with its own results, none with those of another."""
+        work = 'synth:zipf,refs=500,footprint=64K'
+        one = self.json_of('run', work)
+        doc = self.json_of('run', '--vm', f'name=a,count=99,work={work}', '--vm', f'scheme=shadow,work={work}')
+        self.assertEqual([v['name'] for v in doc['vms']], [f'a-{i}' for i in range(1, 100)] + ['vm100'])
+        self.assertEqual({v['work_digest'] for v in doc['vms'][:1]}, {one['work_digest']})
+        self.assertEqual({v['refs'] for v in doc['vms']}, {500})
+        self.assertEqual(doc['refs'], 50000)
+        for key in ['walks', 'guest_faults', 'walk_refs']:
+            self.assertEqual(doc[key], sum(v[key] for v in doc['vms']), key)
+        self.assertEqual(len({v['guest_faults'] for v in doc['vms']}), 1)
+        for v in doc['vms']:
+            self.assert_shape(v, {k: RUN_KEYS[k] for k in ['refs', 'walks', 'exits', 'memory', 'digest']})
+        many = [a for i in range(30) for a in ('--vm', f'work={work}')]
+        self.assertEqual(len(self.json_of('run', *many)['vms']), 30)
+        self.assert_says(2, 'more than 4095 VMs', 'run', '--vm', f'count=4000,work={work}', '--vm', f'count=96,work={work}')
+
+    def test_work_beyond_a_format(self):
+        """The message names the format that takes the work, and the command so mended runs."""
+        high = 'synth:zipf,refs=500,footprint=64K,base=0x4000000000'
+        for fmt, advice in [('sv39', 'sv48'), ('x86-32', 'x86-64'), ('x86-pae', 'x86-64'), ('sv39:x86-64', 'sv48:x86-64')]:
+            self.assert_says(2, f'reaches address 0x40000.* use --format {advice}$', 'run', '--format', fmt, high)
+            self.json_of('run', '--format', advice, high)
+        top = 'synth:zipf,refs=500,footprint=64K,base=0x100000000000000'
+        self.assert_says(2, 'no built-in format reaches it', 'run', '--format', 'sv57', top)
 
     def test_too_small(self):
         self.assert_says(4, 'raise --mem', 'run', '--mem', '1M', WORK)
@@ -370,7 +401,7 @@ class Cli(unittest.TestCase):
         self.assert_says(3, 'empty', 'compare', 'trace:' + write('empty', ''))
         self.assert_says(2, 'too many', 'compare', WORK, WORK)
         self.assert_says(2, 'two workloads', 'compare', WORK, '--', 'ls')
-        self.assert_says(2, 'wider --format', 'compare', '--format', 'classroom', WORK)
+        self.assert_says(2, 'ends at 0x10000; use --format x86-32$', 'compare', '--format', 'classroom', WORK)
 
     def test_damaged_trace_reports_what_precedes(self):
         path = write('d.trace', ''.join(f'R 0x{0x1000 * i:x} 8\n' for i in range(1, 101)) + 'what is this\n')

@@ -105,19 +105,30 @@ static const struct bad_file {
 	{ "name: [a]\n", "m.yaml:1:", "single value" },
 };
 
-static void machine_file_says_line_and_reason(void **state)
+static void check_bad(const struct bad_file *bad, size_t n, int (*parse)(const char *text, struct trace_error *err))
 {
-	static struct machine_file m;
 	struct trace_error err;
 
-	for (size_t i = 0; i < sizeof(bad_machines) / sizeof(*bad_machines); i++) {
-		const struct bad_file *b = &bad_machines[i];
+	for (size_t i = 0; i < n; i++) {
+		const struct bad_file *b = &bad[i];
 
-		assert_int_equal(parse_machine(b->text, &m, &err), 2);
+		assert_int_equal(parse(b->text, &err), 2);
 		assert_int_equal(err.exit_code, 2);
 		if (strncmp(err.what, b->line, strlen(b->line)) || !strstr(err.what, b->word))
 			fail_msg("for %zu: got \"%s\", wanted %s …%s…", i, err.what, b->line, b->word);
 	}
+}
+
+static int parse_bad_machine(const char *text, struct trace_error *err)
+{
+	static struct machine_file m;
+
+	return parse_machine(text, &m, err);
+}
+
+static void machine_file_says_line_and_reason(void **state)
+{
+	check_bad(bad_machines, sizeof(bad_machines) / sizeof(*bad_machines), parse_bad_machine);
 }
 
 #define FORMAT_HEAD "name: f\nfamily: x86\nentry_size: 8\npfn: {shift: 12, bits: 40}\n"
@@ -159,18 +170,16 @@ static const struct bad_file bad_formats[] = {
 	{ "levels: &a [*a]\n", "f.yaml:1:", "mapping" },
 };
 
-static void format_file_says_line_and_reason(void **state)
+static int parse_bad_format(const char *text, struct trace_error *err)
 {
 	static struct format_file f;
-	struct trace_error err;
 
-	for (size_t i = 0; i < sizeof(bad_formats) / sizeof(*bad_formats); i++) {
-		const struct bad_file *b = &bad_formats[i];
+	return parse_format(text, &f, err);
+}
 
-		assert_int_equal(parse_format(b->text, &f, &err), 2);
-		if (strncmp(err.what, b->line, strlen(b->line)) || !strstr(err.what, b->word))
-			fail_msg("for %zu: got \"%s\", wanted %s …%s…", i, err.what, b->line, b->word);
-	}
+static void format_file_says_line_and_reason(void **state)
+{
+	check_bad(bad_formats, sizeof(bad_formats) / sizeof(*bad_formats), parse_bad_format);
 }
 
 static void nearest_names(void **state)

@@ -15,7 +15,7 @@ enum { RIGHTS = RIGHT_RWX | RIGHT_U | RIGHT_A | RIGHT_D };
 /* All that are built are linked: one organisation left out by the linker fails here. */
 static void test_registry_is_whole(void **state)
 {
-	static const char *const names[] = { "radix", "flat", "inverted" };
+	static const char *const names[] = { "radix", "flat", "inverted", "hashed", "cuckoo", "segment" };
 	unsigned n = 0;
 
 	while (pt_org_at(n))

@@ -275,7 +275,7 @@ static void test_superpages_cost_a_probe(void **state)
 /* Loads served without asking are counted alike. */
 static void test_direct_memory(void **state)
 {
-	static const char *const specs[] = { "radix", "flat", "inverted", "inverted+linear" };
+	static const char *const specs[] = { "radix", "flat", "inverted", "inverted+linear", "cuckoo", "segment" };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(specs); i++) {
 		struct table t;

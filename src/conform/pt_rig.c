@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "rig.h"
+#include "conform/pt_rig.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -61,35 +61,47 @@ bool rig_config_init(struct rig_config *c, const struct pt_org *org, uint32_t fl
 	return c->nrights > 0;
 }
 
+unsigned rig_configs_of(const struct pt_org *org, struct rig_config *out, unsigned max)
+{
+	unsigned n = 0, options = 0;
+
+	while (options < PT_OPTIONS_MAX && org->options[options])
+		options++;
+	for (uint32_t flags = 0; flags < BIT(options); flags++)
+		for (const struct gpt_format *const *f = gpt_builtin; *f; f++)
+			for (int stage = 0; stage < 2; stage++) {
+				BUG_ON(n == max);
+				n += rig_config_init(&out[n], org, flags, *f, stage);
+			}
+	return n;
+}
+
 unsigned rig_configs(struct rig_config *out, unsigned max)
 {
 	const struct pt_org *org;
 	unsigned n = 0;
 
-	for (unsigned i = 0; (org = pt_org_at(i)) != NULL; i++) {
-		unsigned options = 0;
-
-		while (options < PT_OPTIONS_MAX && org->options[options])
-			options++;
-		for (uint32_t flags = 0; flags < BIT(options); flags++)
-			for (const struct gpt_format *const *f = gpt_builtin; *f; f++)
-				for (int stage = 0; stage < 2; stage++) {
-					BUG_ON(n == max);
-					n += rig_config_init(&out[n], org, flags, *f, stage);
-				}
-	}
+	for (unsigned i = 0; (org = pt_org_at(i)) != NULL; i++)
+		n += rig_configs_of(org, out + n, max - n);
 	return n;
 }
 
 void rig_config_name(const struct rig_config *c, char *s, size_t n)
 {
-	snprintf(s, n, "%s flags %#x, %s, %s stage", c->org->name, c->flags, c->params.fmt->name,
-		 c->params.second_stage ? "second" : "first");
+	size_t len = (size_t)snprintf(s, n, "%s", c->org->name);
+
+	for (int i = 0; i < PT_OPTIONS_MAX && c->org->options[i]; i++)
+		if ((c->flags & BIT(i)) && len < n)
+			len += (size_t)snprintf(s + len, n - len, "+%s", c->org->options[i]);
+	if (len < n)
+		snprintf(s + len, n - len, ", %s, %s stage", c->params.fmt->name,
+			 c->params.second_stage ? "second" : "first");
 }
 
-void rig_init(struct rig *r, const struct rig_config *c)
+bool rig_init(struct rig *r, const struct rig_config *c)
 {
 	const struct pt_org *flat = pt_org_find("flat", 4);
+	int rc;
 
 	r->c = c;
 	r->model.n = 0;
@@ -97,9 +109,15 @@ void rig_init(struct rig *r, const struct rig_config *c)
 	r->has_flat = c->org != flat;
 	test_mem_init(&r->mem, c->mem_frames);
 	test_mem_init(&r->flat_mem, 64);
-	BUG_ON(pt_create(&r->pt, c->org, c->flags, &c->params, &r->mem.m));
+	rc = pt_create(&r->pt, c->org, c->flags, &c->params, &r->mem.m);
+	if (rc) {
+		test_mem_fini(&r->mem);
+		test_mem_fini(&r->flat_mem);
+		return differs(r, "create gives %d, expected 0", rc);
+	}
 	for (unsigned i = 0; i < c->nspaces && r->has_flat; i++)
 		BUG_ON(pt_create(&r->flat[i], flat, 0, &c->params, &r->flat_mem.m));
+	return true;
 }
 
 bool rig_fini(struct rig *r)
@@ -114,6 +132,12 @@ bool rig_fini(struct rig *r)
 	test_mem_fini(&r->mem);
 	test_mem_fini(&r->flat_mem);
 	return !r->why[0];
+}
+
+void rig_abandon(struct rig *r)
+{
+	test_mem_fini(&r->mem);
+	test_mem_fini(&r->flat_mem);
 }
 
 /* The n-th set bit, modulo how many there are. */

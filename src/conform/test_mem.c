@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "test_mem.h"
+#include "conform/test_mem.h"
 
 #include <stdlib.h>
 
