@@ -8,7 +8,7 @@
  *   quick.c     the short way of a TLB miss
  *   track.c     which cached translations were read from which guest frame
  *   space.c     numbers of address spaces
- *   native.c nested.c shadow.c   the modes
+ *   native.c nested.c shadow.c inverted_shadow.c   the modes
  */
 #ifndef QUIRE_MMU_INTERNAL_H
 #define QUIRE_MMU_INTERNAL_H
@@ -112,6 +112,7 @@ struct mode_ops {
 	bool hides_default;      /* and how results spell it: "shadow", but "nested/radix" */
 	uint32_t options;        /* enum scheme_flag it takes */
 	bool takes_roots;        /* +roots=N */
+	bool takes_groups;       /* +groups=N */
 	enum quick_kind quick;
 	bool bare_untranslated;  /* the unmapped segment needs no TLB: gpa + constant is an adder */
 	int (*possible)(const struct vm *vm, const struct scheme *s, const struct mmu_config *c, const char **why);

@@ -67,6 +67,7 @@ const char *scheme_name_at(unsigned i)
 	static const char *const all[] = {
 		"native", "nested/radix", "nested/flat", "nested/inverted", "nested/inverted+linear",
 		"nested/hashed", "nested/cuckoo", "nested/segment", "shadow", "shadow+lazy", "shadow+discard",
+		"inverted-shadow",
 	};
 
 	return i < ARRAY_SIZE(all) ? all[i] : NULL;
@@ -104,18 +105,27 @@ static int parse_number(const char *s, size_t len, uint32_t *out)
 	return n ? 0 : -EINVAL;
 }
 
+static bool starts_with(const char *o, size_t len, const char *head)
+{
+	size_t n = name_len(head);
+
+	return len > n && !memcmp(o, head, n);
+}
+
 static int parse_option(struct scheme *out, const char *o, size_t len, const char **why)
 {
-	static const char roots[] = "roots=";
-	size_t head = sizeof(roots) - 1;
+	static const char roots[] = "roots=", groups[] = "groups=";
 
 	if (same("lazy", o, len) && (out->mode->options & SCHEME_LAZY))
 		out->flags |= SCHEME_LAZY;
 	else if (same("discard", o, len) && (out->mode->options & SCHEME_DISCARD))
 		out->flags |= SCHEME_DISCARD;
-	else if (len > head && !memcmp(o, roots, head) && out->mode->takes_roots)
-		return parse_number(o + head, len - head, &out->roots) ?
+	else if (out->mode->takes_roots && starts_with(o, len, roots))
+		return parse_number(o + sizeof(roots) - 1, len - (sizeof(roots) - 1), &out->roots) ?
 		       bad(why, "+roots= takes a number from 1 to 999999") : 0;
+	else if (out->mode->takes_groups && starts_with(o, len, groups))
+		return parse_number(o + sizeof(groups) - 1, len - (sizeof(groups) - 1), &out->groups) ?
+		       bad(why, "+groups= takes a number from 1 to 999999") : 0;
 	else {
 		for (unsigned i = 0; out->org && i < PT_OPTIONS_MAX && out->org->options[i]; i++)
 			if (same(out->org->options[i], o, len)) {
@@ -172,6 +182,10 @@ static void spell_scheme(struct scheme *sc)
 	if (sc->roots) {
 		spell(&s, "+roots=");
 		spell_number(&s, sc->roots);
+	}
+	if (sc->groups) {
+		spell(&s, "+groups=");
+		spell_number(&s, sc->groups);
 	}
 }
 

@@ -21,6 +21,7 @@ struct scheme {
 	uint32_t org_flags;
 	uint32_t flags; /* enum scheme_flag */
 	uint32_t roots; /* shadow+roots=N; 0: as many as fit */
+	uint32_t groups; /* inverted-shadow+groups=N, of its table; 0: by the size of the VM */
 };
 
 /* 0, or -EINVAL with *why (a constant sentence). */

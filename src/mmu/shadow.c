@@ -45,10 +45,13 @@ static int possible(const struct vm *vm, const struct scheme *s, const struct mm
 {
 	const struct gpt_format *f = shadow_format(c);
 
-	if (!s->org->sparse_keys)
+	if (s->org && !s->org->sparse_keys)
 		return no(why, "a flat table of all guest-virtual pages would not fit any memory");
 	if (!table_fits_frame(c->guest_fmt) || !table_fits_frame(f))
 		return no(why, "tables of this format are larger than a frame, by which shadow pages are found");
+	/* A cache's entries are of no format. */
+	if (!s->org)
+		return 0;
 	if (vm->hv->m->nframes << PAGE_SHIFT > BIT(f->pa_bits))
 		return no(why, "the machine's RAM is larger than entries of the shadow format reach");
 	if (vm_end_gfn(vm).v << PAGE_SHIFT > gpt_va_limit(f, false))
@@ -64,7 +67,8 @@ static int attach(struct mmu *mmu)
 	if (!sh)
 		return -ENOMEM;
 	sh->fmt = shadow_format(&mmu->config);
-	sh->be = mmu->scheme.org->hierarchical ? &shadow_radix : &shadow_org;
+	sh->be = mmu->scheme.org && mmu->scheme.org->hierarchical ? &shadow_radix : &shadow_keyed;
+	sh->keyed = mmu->scheme.org ? &keyed_org : &keyed_cache;
 	sh->budget = mmu->config.shadow_budget ? mmu->config.shadow_budget : (unsigned)MAX(m->nframes / 4, 16);
 	sh->flood_limit = mmu->config.flood_limit ? mmu->config.flood_limit : 3;
 	list_init(&sh->pages);
@@ -83,7 +87,7 @@ static int attach(struct mmu *mmu)
 /* Entries outside shadow pages (other organisations) are found by their space. */
 static void drop_entries(struct mmu *mmu, struct space *s)
 {
-	if (mmu->shadow->be == &shadow_org)
+	if (mmu->shadow->be == &shadow_keyed)
 		mmu->shadow->be->drop_range(mmu, s, 0, UINT64_MAX);
 }
 
@@ -365,6 +369,13 @@ static void set_root(struct vcpu *v, struct space *old)
 		trim_roots(mmu, mmu->scheme.roots - !v->space->shadow_root);
 }
 
+/* A fence that reaches them must: another space may mean another page there. */
+static void drop_globals(struct mmu *mmu, uint64_t va, uint64_t bytes)
+{
+	if (mmu->shadow->be->drop_globals)
+		mmu->shadow->be->drop_globals(mmu, va, bytes);
+}
+
 static void fence(struct mmu *mmu, enum fence_scope scope, struct space *s, uint64_t va)
 {
 	struct vm_stats *st = &mmu->vm->stats;
@@ -372,10 +383,13 @@ static void fence(struct mmu *mmu, enum fence_scope scope, struct space *s, uint
 	if (scope != FENCE_PAGE) {
 		vm_stats_exit(st, EXIT_FENCE_ALL);
 		sync_all(mmu);
+		if (scope == FENCE_ALL)
+			drop_globals(mmu, 0, UINT64_MAX);
 		return;
 	}
 	vm_stats_exit(st, EXIT_FENCE);
 	st->invlpg++;
+	drop_globals(mmu, va & ~PAGE_MASK, PAGE_SIZE);
 	if (!s || !is_lazy(mmu))
 		return;
 	unsigned n = mmu->shadow->be->resync_va(mmu, s, va);
@@ -523,29 +537,41 @@ static uint64_t root_by_gva(const struct mmu *mmu, const struct space *s, const 
 	return s->shadow_root ? s->shadow_root->table : 0;
 }
 
+#define SHADOW_OPS                                                             \
+	.options = SCHEME_LAZY | SCHEME_DISCARD,                                   \
+	.possible = possible,                                                      \
+	.attach = attach,                                                          \
+	.walk = walk,                                                              \
+	.fault = fault,                                                            \
+	.detach = detach,                                                          \
+	.set_root = set_root,                                                      \
+	.fence = fence,                                                            \
+	.zap = zap,                                                                \
+	.table_store = table_store,                                                \
+	.watches = watches,                                                        \
+	.drop_range = drop_range,                                                  \
+	.drop_space = drop_space,                                                  \
+	.zap_all = zap_all,                                                        \
+	.audit = audit,                                                            \
+	.table_bytes = table_bytes,                                                \
+	.root_by_gva = root_by_gva
+
 static const struct mode_ops shadow_mode = {
 	.name = "shadow",
 	.summary = "one gva table built by the hypervisor; guest tables write-protected, or lazy",
 	.takes_org = true,
 	.default_org = "radix",
 	.hides_default = true,
-	.options = SCHEME_LAZY | SCHEME_DISCARD,
 	.takes_roots = true,
-	.possible = possible,
-	.attach = attach,
-	.walk = walk,
-	.fault = fault,
-	.detach = detach,
-	.set_root = set_root,
-	.fence = fence,
-	.zap = zap,
-	.table_store = table_store,
-	.watches = watches,
-	.drop_range = drop_range,
-	.drop_space = drop_space,
-	.zap_all = zap_all,
-	.audit = audit,
-	.table_bytes = table_bytes,
-	.root_by_gva = root_by_gva,
+	SHADOW_OPS,
 };
 QUIRE_MODE(shadow_mode);
+
+/* Its table is in inverted_shadow.c. */
+static const struct mode_ops inverted_shadow_mode = {
+	.name = "inverted-shadow",
+	.summary = "as shadow, in one hashed cache of gva entries that forgets when a group is full",
+	.takes_groups = true,
+	SHADOW_OPS,
+};
+QUIRE_MODE(inverted_shadow_mode);

@@ -66,7 +66,7 @@ struct shadow_fill {
 /* How an entry is dropped: for good, or so that a refill is known to be one (lazy). */
 enum drop_how { DROP_CLEAR, DROP_MARK };
 
-/* Where gva → machine entries are kept: a radix tree of shadow pages, or any other organisation. */
+/* Where gva → machine entries are kept: a radix tree of shadow pages, or a table keyed by (space, page). */
 struct shadow_backend {
 	int (*attach)(struct mmu *mmu);
 	void (*detach)(struct mmu *mmu);
@@ -77,6 +77,8 @@ struct shadow_backend {
 	void (*drop_bytes)(struct shadow_page *sp, uint64_t first, uint64_t last, enum drop_how how);
 	/* Entries for [va, va+bytes) of a space, whatever page they are in; bytes UINT64_MAX: all. */
 	void (*drop_range)(struct mmu *mmu, struct space *s, uint64_t va, uint64_t bytes);
+	/* The same for global pages that stand apart from any space; NULL: none do. */
+	void (*drop_globals)(struct mmu *mmu, uint64_t va, uint64_t bytes);
 	/* All entries of a page, links from its parents too. */
 	void (*empty)(struct shadow_page *sp);
 	/* The entry that a name in a frame's rmap stands for: keep 0 drops it, else it loses W. */
@@ -89,7 +91,52 @@ struct shadow_backend {
 	int (*audit)(struct mmu *mmu, uint64_t *leaves, const char **why);
 	uint64_t (*bytes)(const struct mmu *mmu);
 };
-extern const struct shadow_backend shadow_radix, shadow_org;
+extern const struct shadow_backend shadow_radix, shadow_keyed;
+
+/* Pages [page, page + n) of a space; at: how far a search for entries has come. Begins at 0. */
+struct keyed_range {
+	uint32_t space;
+	uint64_t page, n, at;
+};
+
+/*
+ * Entries keyed by (space, page), in one table or one a space: at most one
+ * covers a page of a space.
+ */
+struct keyed_table {
+	int (*attach)(struct mmu *mmu);
+	void (*detach)(struct mmu *mmu);
+	/* Hardware's probe, counted in f->refs and f->depth. True: f->walk has frame, order, rights (0: a dropped entry). */
+	bool (*lookup)(struct mmu *mmu, uint32_t space, struct mmu_fault *f);
+	/* The hypervisor's own look. */
+	bool (*find)(struct mmu *mmu, uint32_t space, uint64_t page, struct pt_entry *e);
+	/* Makes what entries of this space need. *orders: those they can have; bit n: 2^n frames. -ENOMEM. */
+	int (*make)(struct mmu *mmu, uint32_t space, uint64_t *orders);
+	/* All of a space was dropped. NULL: nothing more to do. */
+	void (*emptied)(struct mmu *mmu, uint32_t space);
+	/* What must go before e has room; NULL: never anything. */
+	bool (*victim)(struct mmu *mmu, const struct pt_entry *e, struct pt_entry *victim);
+	int (*map)(struct mmu *mmu, const struct pt_entry *e);
+	void (*unmap)(struct mmu *mmu, const struct pt_entry *e);
+	void (*protect)(struct mmu *mmu, const struct pt_entry *e, uint8_t rights);
+	/* The next entry with a page in the range, in the table's order; it may be unmapped before the one after. */
+	bool (*next)(struct mmu *mmu, struct keyed_range *r, struct pt_entry *e);
+	int (*audit)(struct mmu *mmu, const char **why);
+	uint64_t (*bytes)(const struct mmu *mmu);
+};
+extern const struct keyed_table keyed_org, keyed_cache;
+/* Puts an entry into f->walk. */
+void keyed_found(struct mmu_fault *f, const struct pt_entry *e);
+
+/* The hashed cache of inverted_shadow.c. */
+struct shadow_cache {
+	uint64_t base; /* hpa of its groups, a line each */
+	uint64_t orders; /* that it may have; bit n: 2^n frames */
+	uint32_t groups;
+	uint8_t order; /* of its frames */
+	uint32_t entries;
+	uint32_t count[2][ORDERS]; /* entries of spaces and global ones, by order: which probes hardware makes */
+};
 
 enum { SHADOW_BUCKETS = 1024 };
 
@@ -100,8 +147,11 @@ struct shadow {
 	struct list pages;    /* every page, most recently used first */
 	struct list unsynced;
 	unsigned npages, budget, flood_limit;
-	struct pt *shared;    /* org backend: the machine's one table for all spaces, or NULL */
+	const struct keyed_table *keyed; /* shadow_keyed */
+	bool globals;         /* global pages stand in mmu->gspace */
+	struct pt *shared;    /* keyed_org: the machine's one table for all spaces, or NULL */
 	struct org_table *table[SPACE_BUCKETS]; /* and else one a space, by number */
+	struct shadow_cache cache; /* keyed_cache */
 };
 
 /* ---- shadow_page.c ---- */

@@ -20,7 +20,7 @@ static inline uint64_t probe_bytes(struct rig_vm *g, const struct pt_ref *ref, u
 	if (g->mmu->shadow)
 		f = g->mmu->shadow->fmt;
 	*hpa = ref->hpa.v;
-	if (org->hierarchical)
+	if (org && org->hierarchical)
 		return f->entry_size;
 	*hpa = align_down(*hpa, LINE_SIZE);
 	return LINE_SIZE;

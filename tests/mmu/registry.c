@@ -44,6 +44,8 @@ static void test_one_spelling_each(void **state)
 		{ "shadow+roots=4+lazy", "shadow+lazy+roots=4" },
 		{ "shadow+roots=999999", "shadow+roots=999999" },
 		{ "shadow+roots=007", "shadow+roots=7" },
+		{ "inverted-shadow", "inverted-shadow" },
+		{ "inverted-shadow+groups=64+lazy", "inverted-shadow+lazy+groups=64" },
 		{ "shadow/inverted+lazy+linear", "shadow/inverted+linear+lazy" },
 		{ "nested/inverted+linear", "nested/inverted+linear" },
 	};
@@ -54,7 +56,7 @@ static void test_one_spelling_each(void **state)
 		assert_string_equal(s.name, x[i].spelt);
 		assert_string_equal(again.name, s.name);
 		assert_true(again.mode == s.mode && again.org == s.org && again.org_flags == s.org_flags &&
-			    again.flags == s.flags && again.roots == s.roots);
+			    again.flags == s.flags && again.roots == s.roots && again.groups == s.groups);
 	}
 }
 
@@ -65,6 +67,7 @@ static void test_nonsense_is_refused_with_a_reason(void **state)
 		"nested/radix+", "nested/radix+linear", "nested/inverted+lin", "nested/inverted+linear+", "nested+lazy",
 		"native/radix", "native+lazy", "native/", "shadow+", "shadow++lazy", "shadow+lazyy", "shadow+roots",
 		"shadow+roots=", "shadow+roots=0", "shadow+roots=-1", "shadow+roots=1x", "shadow+roots=1000000",
+		"inverted-shadow/radix", "inverted-shadow+roots=2", "inverted-shadow+groups=0", "shadow+groups=2",
 		"shadow+roots=99999999999999999999", "shadow+discard+roots=2", "nested/radix+roots=2", " nested/radix",
 		"nested/radix ", "shadow,nested",
 		"nested/a-name-that-is-much-longer-than-any-scheme-could-ever-be-and-does-not-fit",

@@ -41,6 +41,7 @@ const char *rig_scheme_at(unsigned i)
 		"shadow+lazy+discard",
 		"shadow/hashed", "shadow/hashed+lazy", "shadow/cuckoo", "shadow/segment", "nested/hashed+ppc",
 		"nested/cuckoo+2way",
+		"inverted-shadow+lazy", "inverted-shadow+groups=2", "inverted-shadow+lazy+discard+groups=7",
 	};
 	unsigned n = 0;
 
