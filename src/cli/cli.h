@@ -87,6 +87,11 @@ struct option_entry {
 extern const struct option_entry option_table[];
 extern const unsigned option_count;
 
+/* vCPU settings (vcpu_option.c): 0, or -1 for a word that is none. */
+int cpu_setting_parse(const char *s, enum cpu_setting *out);
+int tlb_setting_parse(const char *s, enum tlb_setting *out);
+/* Settings that mean nothing for a VM: 0, or exit code 2 after saying so. */
+int vcpu_settings_check(const struct options *o);
 /* --vm, once all other options are known: fills config.vm[]. */
 int vm_options_apply(struct options *o);
 /* Turns "trace:…", "synth:…", or a program to record, into work. */

@@ -355,29 +355,23 @@ static int set_vm(struct options *o, const char *arg)
 	return 0;
 }
 
-/* Settings with one value built so far. */
-static int only_value(const char *option, const char *arg, const char *built, const char *later)
-{
-	if (strcmp(arg, built) == 0)
-		return 0;
-	if (strcmp(arg, later) == 0)
-		return complain_usage("--%s %s is not built yet; leave it out, the setting is %s", option, arg, built);
-	return complain_usage("--%s '%.60s': give %s", option, arg, built);
-}
-
 static int set_cpu(struct options *o, const char *arg)
 {
-	return only_value("cpu", arg, "assisted", "trap");
+	return cpu_setting_parse(arg, &o->config.cpu_setting) ? bad_value("cpu", arg, "assisted or trap") : 0;
 }
 
 static int set_tlb(struct options *o, const char *arg)
 {
-	return only_value("tlb", arg, "hardware", "software");
+	return tlb_setting_parse(arg, &o->config.tlb_setting) ? bad_value("tlb", arg, "hardware or software") : 0;
 }
 
 static int set_tlb_tags(struct options *o, const char *arg)
 {
-	return only_value("tlb-tags", arg, "on", "off");
+	bool on = true;
+	int code = set_on_off("tlb-tags", arg, &on);
+
+	o->config.tlb_untagged = !on;
+	return code;
 }
 
 #define BOTH (CMD_COMPARE | CMD_RUN)
@@ -407,7 +401,7 @@ const struct option_entry option_table[] = {
 	{ "frag", 0, "PERCENT", false, CMD_WORK, "2 MiB blocks of RAM broken by a pinned frame (0)", set_frag },
 	{ "shadow-pages", 0, "N", false, CMD_WORK, "shadow pages at most (a quarter of the machine)", set_shadow_pages },
 	{ "jobs", 'j', "N", false, CMD_COMPARE, "schemes run at a time (number of processors)", set_jobs },
-	{ "vm", 0, "name=,mem=,scheme=,count=,work=", false, CMD_RUN, "one VM; repeat it for more. work= comes last", set_vm },
+	{ "vm", 0, "name=,mem=,scheme=,cpu=,tlb=,count=,work=", false, CMD_RUN, "one VM; repeat it for more. work= comes last", set_vm },
 	{ "gva", 'a', "ADDR", false, CMD_EXPLAIN, "the address to translate", set_gva },
 	{ "pid", 'p', "N", false, CMD_EXPLAIN, "whose address (the process that ran last)", set_pid },
 	{ "access", 0, "read|write|exec", false, CMD_EXPLAIN, "kind of access (read)", set_access },
@@ -415,9 +409,9 @@ const struct option_entry option_table[] = {
 	{ "json", 0, "FILE", false, CMD_WORK, "result as JSON; - is standard output", set_json },
 	{ "csv", 0, "FILE", false, BOTH, "result as CSV; - is standard output", set_csv },
 	{ "quiet", 'q', NULL, false, CMD_WORK, "no progress, no remarks", set_quiet },
-	{ "cpu", 0, "assisted", false, CMD_WORK, "privileged code runs with hardware's help", set_cpu },
-	{ "tlb", 0, "hardware", false, CMD_WORK, "the TLB is filled by hardware", set_tlb },
-	{ "tlb-tags", 0, "on", false, CMD_WORK, "entries carry the VM's and address space's tag", set_tlb_tags },
+	{ "cpu", 0, "assisted|trap", false, CMD_WORK, "trap: the guest's kernel runs deprivileged (assisted)", set_cpu },
+	{ "tlb", 0, "hardware|software", false, CMD_WORK, "software: the guest's handler fills the TLB (hardware)", set_tlb },
+	{ "tlb-tags", 0, "on|off", false, CMD_WORK, "off: every world switch flushes the TLB (on)", set_tlb_tags },
 	{ "reclaim", 0, "LIST", false, CMD_WORK, NULL, NULL },
 	{ "overcommit", 0, "X", false, CMD_WORK, NULL, NULL },
 	{ "caches", 0, "MODEL", false, CMD_WORK, NULL, NULL },

@@ -292,6 +292,8 @@ int options_parse(struct options *o, enum command_bit command, int argc, char **
 	memcpy(o->config.scheme, o->schemes[0], SCHEME_NAME_MAX);
 	code = open_work(o);
 	if (!code)
+		code = vcpu_settings_check(o);
+	if (!code)
 		code = scan_work(o);
 	return code ? code : name_work(o);
 }

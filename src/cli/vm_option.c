@@ -14,8 +14,8 @@ struct vm_arg {
 
 static const char *vm_key(unsigned i)
 {
-	static const char *const keys[] = { "name", "mem", "scheme", "count", "work", "min", "max", "startup", "shares",
-					    "cpu", "tlb", "stagger" };
+	static const char *const keys[] = { "name", "mem", "scheme", "cpu", "tlb", "count", "work", "min", "max",
+					    "startup", "shares", "stagger" };
 
 	return i < sizeof(keys) / sizeof(*keys) ? keys[i] : NULL;
 }
@@ -46,9 +46,12 @@ static int set_key(struct vm_arg *v, const char *key, const char *value)
 		memcpy(v->spec.scheme, scheme.name, sizeof(scheme.name));
 		return 0;
 	}
-	if ((strcmp(key, "cpu") == 0 && strcmp(value, "assisted") == 0) ||
-	    (strcmp(key, "tlb") == 0 && strcmp(value, "hardware") == 0))
-		return 0;
+	if (strcmp(key, "cpu") == 0)
+		return cpu_setting_parse(value, &v->spec.cpu_setting) ?
+		       complain_usage("--vm cpu='%.60s': give assisted or trap", value) : 0;
+	if (strcmp(key, "tlb") == 0)
+		return tlb_setting_parse(value, &v->spec.tlb_setting) ?
+		       complain_usage("--vm tlb='%.60s': give hardware or software", value) : 0;
 	for (unsigned i = 0; vm_key(i); i++)
 		if (strcmp(vm_key(i), key) == 0)
 			return complain_usage("--vm %s=%.40s is not built yet; leave it out", key, value);

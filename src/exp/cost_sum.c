@@ -18,12 +18,21 @@ static uint64_t price(const struct cost_table *t, enum cost_event e, uint64_t n)
 	return t->of[e].cycles * n;
 }
 
-static uint64_t translation(const struct cost_table *t, const struct vm_stats *s)
+static uint64_t reflections(const struct vm_stats *s)
+{
+	return s->exit_by[EXIT_TLB_MISS] + s->exit_by[EXIT_TLB_MODIFY] + s->exit_by[EXIT_TLB_RETURN] +
+	       s->exit_by[EXIT_SYSCALL] + s->exit_by[EXIT_SYSRET] + s->exit_by[EXIT_EXCEPTION] + s->exit_by[EXIT_IRET];
+}
+
+/* handler_refs: loads of tables by a TLB-miss handler of the guest's: they depend on one another as a walker's do. */
+static uint64_t translation(const struct cost_table *t, const struct vm_stats *s, uint64_t handler_refs)
 {
 	return price(t, COST_L2_TLB_HIT, s->l2_hits) +
 	       price(t, COST_WALK_REF, s->walk_depth + s->fault_walk_refs) +
 	       price(t, COST_WALK_REF_OVERLAP, s->walk_refs - s->walk_depth) +
-	       price(t, COST_AD_UPDATE, s->ad_updates);
+	       price(t, COST_AD_UPDATE, s->ad_updates) +
+	       price(t, COST_TLB_REFILL, s->soft_misses) +
+	       price(t, COST_WALK_REF, handler_refs + s->soft_p2m_refs);
 }
 
 static uint64_t exits(const struct cost_table *t, const struct vm_stats *s)
@@ -35,14 +44,17 @@ static uint64_t exits(const struct cost_table *t, const struct vm_stats *s)
 	       price(t, COST_RESYNC_ENTRY, s->mmu_resync_entries) +
 	       price(t, COST_ROOT_SWITCH, s->exit_by[EXIT_ROOT_SWITCH]) +
 	       price(t, COST_FENCE, s->exit_by[EXIT_FENCE] + s->exit_by[EXIT_FENCE_ALL]) +
-	       price(t, COST_TLB_FLUSH, s->tlb_flush);
+	       price(t, COST_TLB_FLUSH, s->tlb_flush) +
+	       price(t, COST_TLB_WRITE, s->exit_by[EXIT_TLB_WRITE] + s->exit_by[EXIT_SEGMENT_MISS]) +
+	       price(t, COST_REFLECT, reflections(s)) +
+	       price(t, COST_PRIV_INSTR, s->exit_by[EXIT_PRIV_INSTR]);
 }
 
 void cost_sum(const struct cost_table *t, struct run_result *r)
 {
 	const struct vm_stats *s = &r->sum.stats;
 
-	r->cycles.translation = translation(t, s);
+	r->cycles.translation = translation(t, s, r->sum.guest.tlb_refill_refs);
 	r->cycles.exits = exits(t, s);
 	r->cycles.io = price(t, COST_DISK_PAGE, r->sum.guest.disk_reads + r->sum.guest.disk_writes);
 	r->cycles.total = r->cycles.translation + r->cycles.exits + r->cycles.io +

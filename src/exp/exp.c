@@ -8,6 +8,7 @@
 #include "base/digest.h"
 #include "exp/internal.h"
 #include "exp/names.h"
+#include "mmu/guest_entry.h"
 
 /* A TLB entry has five bits for its order. */
 enum { TLB_ORDERS = 32 };
@@ -149,11 +150,23 @@ static int build_cpu(struct exp *e, struct trace_error *err)
 	if (mmu_cpu_init(&e->cpu, &e->hv, e->c.tlb, orders, e->c.seed, e->cpu_memory))
 		return error_set(err, EXIT_USAGE, "formats %s and %s together have more page sizes than a TLB can tell apart; choose another --format",
 				 e->c.guest_fmt->name, e->c.host_fmt->name);
+	e->cpu.untagged = e->c.tlb_untagged;
 	return 0;
+}
+
+bool vm_cpu_traps(const struct run_config *c, const struct vm_spec *vm)
+{
+	return (vm->cpu_setting == CPU_AS_RUN ? c->cpu_setting : vm->cpu_setting) == CPU_TRAP;
+}
+
+bool vm_tlb_is_software(const struct run_config *c, const struct vm_spec *vm)
+{
+	return (vm->tlb_setting == TLB_AS_RUN ? c->tlb_setting : vm->tlb_setting) == TLB_SOFTWARE;
 }
 
 static int build_mmu(struct exp *e, struct exp_vm *v, struct run_result *r, struct trace_error *err)
 {
+	const struct vm_spec *spec = &e->c.vm[v - e->vm];
 	const struct mmu_config mc = {
 		.guest_fmt = e->c.guest_fmt,
 		.host_fmt = e->c.host_fmt,
@@ -161,6 +174,8 @@ static int build_mmu(struct exp *e, struct exp_vm *v, struct run_result *r, stru
 		.check = e->c.check,
 		.p2m_eager = e->c.p2m_eager,
 		.shadow_budget = e->c.shadow_budget,
+		.cpu_trap = vm_cpu_traps(&e->c, spec),
+		.tlb_software = vm_tlb_is_software(&e->c, spec),
 	};
 	const char *why = "no reason given";
 	int rc = mmu_create(v->vm, &e->cpu, &v->scheme, &mc, &v->mmu, &why);
@@ -338,6 +353,8 @@ static enum guest_end run_slices(struct exp *e, struct trace_error *err)
 
 			if (v->finished)
 				continue;
+			if (e->running != i)
+				vcpu_switch_vm(&v->vcpu);
 			e->running = i;
 			e->refs_of_others -= guest_refs(v->guest);
 			end = guest_run_slice(v->guest, slice, hooks, err, &v->finished);

@@ -24,11 +24,17 @@ struct workload {
 	struct trace_error error;
 };
 
+/* vCPU settings (docs/mmu.md). Of a VM, AS_RUN means the run's; of a run, the first after it. */
+enum cpu_setting { CPU_AS_RUN, CPU_ASSISTED, CPU_TRAP };
+enum tlb_setting { TLB_AS_RUN, TLB_HARDWARE, TLB_SOFTWARE };
+
 struct vm_spec {
 	char name[VM_NAME_MAX];
 	char scheme[SCHEME_NAME_MAX]; /* "": the run's */
 	uint64_t mem; /* bytes of guest memory; 0: what the work needs */
 	struct workload *work;
+	enum cpu_setting cpu_setting;
+	enum tlb_setting tlb_setting;
 };
 
 struct run_config {
@@ -49,6 +55,9 @@ struct run_config {
 	enum mmu_check check;
 	enum guest_replace replace;
 	unsigned shadow_budget;
+	enum cpu_setting cpu_setting;
+	enum tlb_setting tlb_setting;
+	bool tlb_untagged; /* tlb-tags=off */
 	unsigned nvms; /* 1 to VMS_MAX */
 	struct vm_spec *vm; /* the caller's, to stay until the run is over */
 	const struct guest_hooks *hooks; /* may be NULL */
@@ -94,6 +103,10 @@ struct hv *exp_hv(struct exp *e);
 
 /* A scheme that scheme_parse refused, said with what exists; returns its exit code, 2. */
 int scheme_unknown(const char *name, const char *why, struct trace_error *err);
+
+/* The settings a VM of a run has. */
+bool vm_cpu_traps(const struct run_config *c, const struct vm_spec *vm);
+bool vm_tlb_is_software(const struct run_config *c, const struct vm_spec *vm);
 
 /* create, run, destroy. The exit code; what was measured stands in *r also where it is not 0 (r->sum.stats.refs). *r as of exp_create. */
 int run_one(const struct run_config *c, struct run_result *r, struct trace_error *err);

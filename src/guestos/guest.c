@@ -62,6 +62,7 @@ int guest_create(struct vcpu *vcpu, const struct guest_config *config, struct gu
 	g->stats.frames_used = g->stats.frames_peak = 1;
 	kmem_pt_init(g);
 	vcpu->data = config->data;
+	entry_boot(g);
 	*out = g;
 	return 0;
 }

@@ -37,10 +37,12 @@ struct guest_stats {
 	uint64_t faults;         /* true faults taken by the kernel */
 	uint64_t minor, cow, major, segv, auto_mapped;
 	uint64_t pages_mapped, superpages_mapped, pages_unmapped;
-	uint64_t pte_stores, fences, switches, forks, execs, exits, syscalls, threads;
+	uint64_t pte_stores, fences, switches, forks, execs, exits, threads;
+	uint64_t syscalls; /* of all programs */
 	uint64_t disk_reads, disk_writes, evictions;
 	uint64_t frames_used, frames_peak, table_frames;
 	uint64_t processes;
+	uint64_t tlb_refills, tlb_refill_refs; /* tlb=software: runs of the TLB-miss handler, loads of tables it took */
 };
 
 /* Called now and then during a run; true: stop (interrupted). */

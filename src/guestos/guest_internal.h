@@ -22,6 +22,7 @@
 #include "guestos/heap.h"
 #include "guestos/pmap.h"
 #include "guestos/vma.h"
+#include "mmu/guest_entry.h"
 
 struct mm;
 struct proc;
@@ -220,6 +221,15 @@ int guest_fatal(struct guest *g, enum guest_end why);
 /* An access_status that is not OK, as the end of the run. */
 int guest_access(struct guest *g, enum access_status st);
 
+/* ---- entries (entry.c) ---- */
+
+/* Tells the processor where this kernel is entered. */
+void entry_boot(struct guest *g);
+/* An event of a source: by a system call where it is one. 0 or -errno. */
+int entry_event(struct guest *g, struct source *src, const struct trace_event *ev);
+/* The fault that the kernel was given is dealt with; mended: its access may be done now. */
+void entry_return(struct guest *g, struct proc *p, const struct guest_fault *f, bool mended);
+
 /* ---- replacement (evict.c, replace_*.c) ---- */
 
 struct replace_ops {
@@ -245,6 +255,7 @@ int frames_alloc_evicting(struct guest *g, unsigned order, enum gframe_type type
 struct guest {
 	struct guest_config config;
 	struct vcpu *vcpu;
+	struct guest_entry_points entry;
 	struct vm *vm;
 	struct pt_mem ptm; /* guest frames, through the first door */
 	struct pt shared_pt; /* organisations that hold all spaces */

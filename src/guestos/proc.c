@@ -173,7 +173,6 @@ int proc_event(struct guest *g, struct source *src, const struct trace_event *ev
 		g->stats.threads++;
 		return 0;
 	case EV_SYSCALL:
-		g->stats.syscalls++;
 		return 0;
 	default:
 		return mem_event(g, proc_get(g, src, ev->pid)->mm, ev);

@@ -71,6 +71,8 @@ static void take_fault(struct guest *g, struct proc *p, const struct feed_item *
 	bool segv = false;
 
 	fail(g, ++g->stuck > FAULTS_A_REFERENCE ? -ENOMEM : fault_handle(g, p, &fault, &segv));
+	if (!g->fatal)
+		entry_return(g, p, &fault, !segv);
 	if (!segv)
 		return;
 	/* A signal handler would go on behind it; so do we. It was done, as far as the work is concerned. */
@@ -173,11 +175,11 @@ enum guest_end guest_run_slice(struct guest *g, uint64_t n, const struct guest_h
 			it.n = g->step_left ? MIN(it.n, g->step_left) : it.n;
 			run_refs(g, &it);
 		} else if (kind == FEED_EVENT) {
-			fail(g, proc_event(g, it.src, it.event));
-			fence_pay(g);
+			fail(g, entry_event(g, it.src, it.event));
 			feed_advance(&g->feed, &it, 0);
 		} else {
 			*finished = true;
+			vcpu_enter_kernel(g->vcpu);
 			fence_pay(g);
 			return end_of_work(g, err);
 		}

@@ -26,6 +26,7 @@ int sched_switch(struct guest *g, struct mm *mm)
 
 	if (g->current == mm)
 		return 0;
+	vcpu_enter_kernel(g->vcpu);
 	err = mm_table(g, mm);
 	if (err)
 		return err;

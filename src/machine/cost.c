@@ -56,6 +56,21 @@ const struct cost_table cost_default = { .of = {
 	      "estimate: a serialising flush on the core itself, refills apart, without the shootdown "
 	      "of others studied by Amit, Optimizing the TLB Shootdown Algorithm with Page Access "
 	      "Tracking, USENIX ATC 2017"),
+	EVENT(COST_TLB_REFILL, "tlb_refill", 60,
+	      "estimate: an interrupt of 50 cycles, the middle one of three, and a handler of some ten "
+	      "instructions: Jacob and Mudge, A Look at Several Memory Management Units, TLB-Refill "
+	      "Mechanisms, and Page Table Organizations, ASPLOS 1998"),
+	EVENT(COST_TLB_WRITE, "tlb_write", 200,
+	      "estimate: one instruction decoded and its operands checked, as priv_instr, with nothing "
+	      "fetched through the guest's tables; what a monitor adds to a TLB write: Bugnion et al., "
+	      "Disco, SOSP 1997"),
+	EVENT(COST_REFLECT, "reflect", 100,
+	      "estimate: registers saved, the guest's frame and privilege set, some 50 loads and stores "
+	      "of L1 in pairs (Intel Optimization Reference Manual); the path: Popek and Goldberg, "
+	      "Formal Requirements for Virtualizable Third Generation Architectures, CACM 1974"),
+	EVENT(COST_PRIV_INSTR, "priv_instr", 500,
+	      "estimate: as fence, without the shadow entry: an instruction fetched through the guest's "
+	      "tables, decoded and emulated; the path: Adams and Agesen, ASPLOS 2006 (trap and emulate)"),
 	EVENT(COST_DISK_PAGE, "disk_page", 255000,
 	      "85 microseconds, a random 4 KiB read from flash over NVMe: Intel SSD DC P4500, "
 	      "specification of random read latency"),

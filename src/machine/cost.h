@@ -25,6 +25,10 @@ enum cost_event {
 	COST_ROOT_SWITCH,    /* intercepted change of the table root */
 	COST_FENCE,          /* intercepted invalidation */
 	COST_TLB_FLUSH,      /* the hypervisor's own flush */
+	COST_TLB_REFILL,     /* interrupt to the guest's TLB-miss handler, its instructions, its return; loads apart */
+	COST_TLB_WRITE,      /* trapped write to a TLB: decoded, checked, carried out; loads apart */
+	COST_REFLECT,        /* an event handed on to a deprivileged kernel, or its return carried out */
+	COST_PRIV_INSTR,     /* a trapped privileged instruction decoded and emulated */
 	COST_DISK_PAGE,      /* 4 KiB to or from the guest's disk */
 	COST_EVENTS
 };

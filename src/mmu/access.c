@@ -5,7 +5,9 @@
  * the access is done, is the guest's own fault, or must be emulated.
  */
 #include "mmu/access.h"
+#include "mmu/privilege.h"
 #include "mmu/quick.h"
+#include "mmu/soft_tlb.h"
 
 /* Retries that one access can need are a few (each page of each table once); more is a bug. */
 enum { TRIES_MAX = 4096 };
@@ -16,14 +18,17 @@ static uint32_t ctl_of(const struct vcpu *v, enum segment seg)
 }
 
 /* May an access use this TLB entry as it stands? W was withheld while D was clear. */
-static bool entry_allows(const struct vcpu *v, enum segment seg, uint64_t data, enum acc_kind kind)
+bool entry_allows_paged(const struct vcpu *v, uint64_t data, enum acc_kind kind)
 {
-	if (seg == SEG_BARE)
-		return data & BIT(kind);
 	if (kind == ACC_WRITE && !(data & TLB_W))
 		return false;
 	return walk_check(tlb_data_flags(data) & (RIGHT_RWX | RIGHT_U), kind, v->user, v->paging.ctl,
 			  is_riscv(v->paging.params.fmt)) == WALK_WHY_NONE;
+}
+
+static bool entry_allows(const struct vcpu *v, enum segment seg, uint64_t data, enum acc_kind kind)
+{
+	return seg == SEG_BARE ? data & BIT(kind) : entry_allows_paged(v, data, kind);
 }
 
 static void found(struct vcpu *v, uint64_t data, uint64_t va, struct xlat *x)
@@ -55,10 +60,11 @@ static enum access_status inject(struct vcpu *v, const struct mmu_fault *f)
 {
 	v->fault = (struct guest_fault){ GVA(f->va), f->kind, f->why, f->error_code };
 	v->mmu->vm->stats.true_faults++;
+	v->kernel = true;
 	return ACCESS_FAULT;
 }
 
-static enum access_status give_up(struct vcpu *v, int err)
+enum access_status give_up(struct vcpu *v, int err)
 {
 	if (err == -ENOMEM)
 		return ACCESS_NOMEM;
@@ -78,7 +84,7 @@ static void finish(struct vcpu *v, struct mmu_fault *f, struct xlat *x)
 	found(v, tlb_data(e->mfn, e->vmid, e->order, e->flags), f->va, x);
 }
 
-static void fault_init(struct mmu_fault *f, struct vcpu *v, enum segment seg, uint64_t va, enum acc_kind kind)
+void fault_init(struct mmu_fault *f, struct vcpu *v, enum segment seg, uint64_t va, enum acc_kind kind)
 {
 	if (unlikely(v->mmu->cpu->shaped_for != v->mmu))
 		cpu_shape(v->mmu);
@@ -96,16 +102,8 @@ static void succeed(struct vcpu *v, struct mmu_fault *f, struct xlat *x)
 	finish(v, f, x);
 }
 
-/*
- * One walk, and what must be done about it. half: the guest's half of it, if
- * it was done before. True: the access is decided, *s and x say how. False:
- * something was mended or moved, walk again.
- */
-static bool walk_once(struct vcpu *v, struct mmu_fault *f, enum segment seg, const struct guest_half *half,
-		      struct xlat *x, enum access_status *s)
+void walk_begin(struct mmu_fault *f, const struct guest_half *half)
 {
-	struct mmu *mmu = v->mmu;
-
 	/* The walk's own part is written by the walk. */
 	f->walk.ntables = 0;
 	f->error_code = 0;
@@ -118,6 +116,19 @@ static bool walk_once(struct vcpu *v, struct mmu_fault *f, enum segment seg, con
 	f->from_truth = false;
 	f->refs = f->depth = 0;
 	f->half = half;
+}
+
+/*
+ * One walk, and what must be done about it. half: the guest's half of it, if
+ * it was done before. True: the access is decided, *s and x say how. False:
+ * something was mended or moved, walk again.
+ */
+static bool walk_once(struct vcpu *v, struct mmu_fault *f, enum segment seg, const struct guest_half *half,
+		      struct xlat *x, enum access_status *s)
+{
+	struct mmu *mmu = v->mmu;
+
+	walk_begin(f, half);
 	enum walked w = mmu->ops->walk(v, f);
 
 	count_walk(v, seg, f, w == WALKED_OK);
@@ -129,8 +140,9 @@ static bool walk_once(struct vcpu *v, struct mmu_fault *f, enum segment seg, con
 		succeed(v, f, x);
 		return true;
 	}
-	int r = w == WALKED_INJECT ? MMU_INJECT : mmu->ops->fault(v, f);
+	int r = w == WALKED_INJECT ? reflect_fault(v) : mmu->ops->fault(v, f);
 
+	world_switched(v);
 	switch (r) {
 	case MMU_FIXED:
 	case MMU_RETRY:
@@ -199,6 +211,11 @@ static NOINLINE enum access_status xlate_miss(struct vcpu *v, enum segment seg, 
 		if (!v->space)
 			return ACCESS_NOMEM;
 	}
+	if (unlikely(v->mmu->config.tlb_software)) {
+		if (seg == SEG_PAGED)
+			return soft_tlb_miss(v, va, kind, x);
+		soft_segment_miss(v);
+	}
 	return walk_until_done(v, seg, va, kind, x);
 }
 
@@ -209,6 +226,8 @@ static enum access_status xlate_bare(struct vcpu *v, uint64_t va, enum acc_kind 
 	uint64_t misses = c->l2_misses;
 
 	x->gpa = GPA(va);
+	if (unlikely(!privileged(v)))
+		return refuse_segment(v, va, kind);
 	if (mmu->ops->bare_untranslated) {
 		mmu->vm->stats.kernel_refs++;
 		return xlate_miss(v, SEG_BARE, va, kind, x);
@@ -228,6 +247,7 @@ enum access_status xlate(struct vcpu *v, enum segment seg, uint64_t va, enum acc
 {
 	if (v->mmu->vm->crashed)
 		return ACCESS_CRASH;
+	world_switched(v);
 	if (seg == SEG_BARE)
 		return xlate_bare(v, va, kind, x);
 	return xlate_found(v, va, kind,

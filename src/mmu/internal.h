@@ -55,7 +55,7 @@ struct guest_mem {
 /* What the short way (quick.h) found in the guest's table before it gave up. */
 struct guest_half {
 	gpa_t gpa;
-	uint8_t rights;
+	uint8_t rights, order;
 	uint64_t refs; /* that it took */
 };
 
@@ -115,6 +115,8 @@ struct mode_ops {
 	bool takes_groups;       /* +groups=N */
 	enum quick_kind quick;
 	bool bare_untranslated;  /* the unmapped segment needs no TLB: gpa + constant is an adder */
+	bool no_hypervisor;      /* nothing traps to anyone: no exits */
+	bool software_tlb;       /* walk() can do with what the guest wrote into the TLB (f->half): tlb=software */
 	int (*possible)(const struct vm *vm, const struct scheme *s, const struct mmu_config *c, const char **why);
 	int (*attach)(struct mmu *mmu);
 	/* The hardware's walk after a TLB miss. Fills f->walk, f->entry, f->refs. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A VM's translation: made, changed while it runs, zapped, audited. */
 #include "base/wide.h"
-#include "mmu/internal.h"
+#include "mmu/privilege.h"
 
 static struct mmu *of_notifier(struct vm_notifier *n)
 {
@@ -56,6 +56,10 @@ int mmu_possible(const struct vm *vm, const struct scheme *s, const struct mmu_c
 {
 	if (s->org && !s->org->sparse_keys && s->mode->options) {
 		*why = "a flat table of all guest-virtual pages would not fit any memory";
+		return -ENOTSUP;
+	}
+	if (c->tlb_software && !s->mode->software_tlb) {
+		*why = "a TLB filled by software is its own shadow: the hypervisor never learns what the guest's tables look like";
 		return -ENOTSUP;
 	}
 	return s->mode->possible(vm, s, c, why);
@@ -204,6 +208,7 @@ int vcpu_init(struct vcpu *v, struct mmu *mmu)
 	v->mmu = mmu;
 	v->cpu = mmu->cpu;
 	v->user = true;
+	v->kernel = true; /* a guest boots in its kernel */
 	v->wide = host_is_wide();
 	mmu->vcpu = v;
 	vcpu_leave_space(v);
@@ -239,6 +244,10 @@ int vcpu_set_paging(struct vcpu *v, const struct guest_paging *p, enum root_flus
 {
 	struct space *old = v->space;
 	struct guest_paging now = *p;
+	uint64_t exits = v->mmu->vm->stats.exits;
+
+	if (!privileged(v))
+		return -EPERM;
 
 	/* Low bits of the register are no part of the table's address (CR3's PCD and PWT). */
 	if (p->org->hierarchical)
@@ -253,6 +262,7 @@ int vcpu_set_paging(struct vcpu *v, const struct guest_paging *p, enum root_flus
 		flush_non_global(v->mmu);
 	if (v->mmu->ops->set_root)
 		v->mmu->ops->set_root(v, old);
+	privileged_done(v, exits, EXIT_PRIV_INSTR);
 	return 0;
 }
 
@@ -268,7 +278,10 @@ void vcpu_fence(struct vcpu *v, enum fence_scope scope, uint32_t asid, gva_t gva
 {
 	struct mmu *mmu = v->mmu;
 	struct space *first = NULL;
+	uint64_t exits = mmu->vm->stats.exits;
 
+	if (!privileged(v))
+		return;
 	mmu->vm->stats.guest_fences++;
 	if (scope == FENCE_ALL) {
 		flush_non_global(mmu);
@@ -285,4 +298,6 @@ void vcpu_fence(struct vcpu *v, enum fence_scope scope, uint32_t asid, gva_t gva
 	}
 	if (mmu->ops->fence)
 		mmu->ops->fence(mmu, scope, first, gva.v);
+	privileged_done(v, exits, mmu->config.tlb_software ? scope == FENCE_PAGE ? EXIT_FENCE : EXIT_FENCE_ALL :
+							     EXIT_PRIV_INSTR);
 }

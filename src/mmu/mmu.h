@@ -44,6 +44,7 @@ struct mmu_cpu {
 	struct space *space_of[TLB_SPACE_MAX + 1]; /* by number; [0] never used */
 	uint32_t next_space;
 	const struct mmu *shaped_for; /* whose tables the walk caches are keyed for */
+	bool untagged; /* tlb-tags=off: every world switch flushes (mmu/privilege.c) */
 };
 
 /* Host memory for the caches of one processor: not the machine's. */
@@ -69,6 +70,8 @@ struct mmu_config {
 	enum mmu_visibility visibility;
 	enum mmu_check check;
 	bool p2m_eager;        /* second stage filled at attach */
+	bool tlb_software;     /* tlb=software: a TLB miss calls the guest's handler (mmu/guest_entry.h) */
+	bool cpu_trap;         /* cpu=trap: the guest's kernel runs deprivileged */
 	bool long_way;         /* every TLB miss goes the long way (mmu/quick.h): for tests that compare */
 	unsigned shadow_budget; /* shadow pages at most; 0: a quarter of the machine's frames */
 	unsigned flood_limit;  /* writes to a table without a use of it before it is dropped; 0: 3 as KVM */
@@ -134,6 +137,27 @@ struct work_state {
 	uint64_t id;       /* of (VM, process): goes into the values stored */
 };
 
+struct guest_entry_points;
+
+/* What a guest writes into its software-managed TLB. */
+struct guest_tlb_entry {
+	uint64_t gva, gpa; /* of the access; both at the same place of their pages */
+	uint8_t order;     /* of the guest's page */
+	uint8_t rights;    /* RIGHT_*; without D no store goes through it */
+};
+
+/* tlb=software: the miss that the guest's handler is at work on. */
+struct tlb_refill {
+	bool open, written;
+	uint64_t va;
+	enum acc_kind kind;
+	/* Written: what goes in as the handler is left; found at mmu_seq `seq`. */
+	struct guest_tlb_entry by_guest;
+	struct tlb_entry entry;
+	uint64_t seq;
+	uint64_t data; /* it went in: as TLBs hold it */
+};
+
 struct vcpu {
 	struct mmu *mmu;
 	struct mmu_cpu *cpu;
@@ -145,12 +169,17 @@ struct vcpu {
 	struct guest_fault fault; /* valid after ACCESS_FAULT */
 	uint32_t tag_space, tag_gspace; /* of the current space, for the fast path */
 	bool wide; /* the processor under us has wide vectors */
+	/* mmu/guest_entry.h */
+	const struct guest_entry_points *entry; /* NULL: none were set */
+	bool kernel;         /* virtual privilege: the guest's kernel runs */
+	uint64_t exits_seen; /* exits after which an untagged TLB was flushed */
+	struct tlb_refill refill;
 };
 
 int vcpu_init(struct vcpu *v, struct mmu *mmu);
 /* Loads the root: another address space. flush: the guest's CPU has no tags, all but globals goes. */
 enum root_flush { ROOT_KEEP, ROOT_FLUSH };
-/* 0, or -ENOMEM: nothing changed. */
+/* 0, or nothing changed: -ENOMEM; -EPERM: a program of a guest under cpu=trap tried it. */
 int vcpu_set_paging(struct vcpu *v, const struct guest_paging *p, enum root_flush flush);
 
 enum fence_scope {

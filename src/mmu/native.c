@@ -100,7 +100,11 @@ static enum walked native_walk(struct vcpu *v, struct mmu_fault *f)
 
 	if (unlikely((g->m.log != NULL) == (g->m.direct != NULL)))
 		g->m.direct = g->m.log ? NULL : machine_ptr(mmu->vm->hv->m, HPA(mmu->vm->contiguous_base << PAGE_SHIFT));
-	if (f->space->bare) {
+	if (f->half) {
+		f->gpa = f->half->gpa;
+		order = f->half->order;
+		rights = f->half->rights;
+	} else if (f->space->bare) {
 		walk_bare(v, f);
 	} else {
 		guest_walk(g, f, WALK_CACHED);
@@ -143,6 +147,8 @@ static const struct mode_ops native_mode = {
 	.summary = "the guest's table alone: what the work costs without a hypervisor",
 	.quick = QUICK_DIRECT,
 	.bare_untranslated = true,
+	.no_hypervisor = true,
+	.software_tlb = true,
 	.possible = possible,
 	.attach = attach,
 	.walk = native_walk,

@@ -55,6 +55,12 @@ static void nested_tlb_fill(struct mmu *mmu, uint64_t gfn, const struct host_map
 	cpu->nested_codes |= (uint8_t)BIT(code);
 }
 
+/* A processor that walks no table caches none; then the hypervisor itself looks a gpa up. */
+static bool has_nested_tlb(const struct mmu *mmu)
+{
+	return mmu->cpu->nested.present && !mmu->config.tlb_software;
+}
+
 /*
  * gpa → machine, as the hardware does it. 0, -EAGAIN (a violation), -EFAULT.
  * Loads are charged to the p2m's memory.
@@ -65,7 +71,7 @@ static int second_stage(struct mmu *mmu, gpa_t gpa, enum acc_kind kind, struct h
 	uint64_t gfn = gpa.v >> PAGE_SHIFT;
 	struct walk w;
 
-	if (mmu->cpu->nested.present) {
+	if (has_nested_tlb(mmu)) {
 		if (nested_tlb_find(mmu, gfn, kind, out)) {
 			s->nested_tlb_hits++;
 			return 0;
@@ -86,7 +92,7 @@ static int second_stage(struct mmu *mmu, gpa_t gpa, enum acc_kind kind, struct h
 	if (w.status != WALK_OK)
 		return -EAGAIN;
 	*out = (struct host_map){ w.frame, w.order, w.rights & RIGHT_RWX };
-	if (mmu->cpu->nested.present)
+	if (has_nested_tlb(mmu))
 		nested_tlb_fill(mmu, gfn, out);
 	return 0;
 }
@@ -378,7 +384,7 @@ static enum walked nested_walk_both(struct mmu *mmu, struct mmu_fault *f)
 	if (f->half) {
 		f->gpa = f->half->gpa;
 		rights = f->half->rights;
-		order = ORDER_4K;
+		order = f->half->order;
 	} else if (f->space->bare) {
 		f->gpa = GPA(f->va);
 	} else {
@@ -447,7 +453,9 @@ static int nested_fault(struct vcpu *v, struct mmu_fault *f)
 
 	if (err)
 		return err;
-	vm_stats_exit(&vm->stats, map.hidden || !vm->dirty_logging || !write ? EXIT_HIDDEN_FAULT : EXIT_DIRTY);
+	/* With a TLB managed by software the hypervisor, which looked, is in already. */
+	if (!mmu->config.tlb_software)
+		vm_stats_exit(&vm->stats, map.hidden || !vm->dirty_logging || !write ? EXIT_HIDDEN_FAULT : EXIT_DIRTY);
 	say(mmu, f, "hva to frame", map.hidden ? "a zeroed frame is found and given" : "the frame is there already",
 	    gfn, hva, map.mfn);
 	uint64_t seq = vm->mmu_seq;
@@ -513,6 +521,7 @@ static const struct mode_ops nested_mode = {
 	.summary = "two-dimensional: guest table and the hypervisor's gpa table, both walked by hardware",
 	.takes_org = true,
 	.quick = QUICK_TWO,
+	.software_tlb = true,
 	.default_org = "radix",
 	.possible = possible,
 	.attach = attach,

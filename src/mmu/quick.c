@@ -133,7 +133,7 @@ void quick_prepare(struct quick *q, struct vcpu *v)
 
 	memset(q, 0, sizeof(*q));
 	q->prepared = true;
-	if (!s || !s->p.org->hierarchical || !has_small_tables(s->p.params.fmt))
+	if (!s || mmu->config.tlb_software || !s->p.org->hierarchical || !has_small_tables(s->p.params.fmt))
 		return;
 	q->mmu = mmu;
 	q->cpu = v->cpu;

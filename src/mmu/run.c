@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Runs of references: the loop's slow ways, real bytes, and the counters. */
+#include "mmu/privilege.h"
 #include "mmu/run_loop.h"
 
 enum { NEED_IMPOSSIBLE = TLB_FLAGS & ~(TLB_R | TLB_W | TLB_X | TLB_U | TLB_G | TLB_SLOW_W) };
@@ -131,6 +132,8 @@ enum access_status vcpu_run(struct vcpu *v, const ref_t *refs, size_t n, size_t 
 	*done = 0;
 	if (v->mmu->vm->crashed)
 		return ACCESS_CRASH;
+	v->kernel = false;
+	world_switched(v);
 	run_init(&r, v);
 	enum access_status s = each ? run_each(&r, refs, n, done) :
 			       !tlb_is_hot4(&v->cpu->tlb) ? run_way0(&r, refs, n, done) :

@@ -165,7 +165,7 @@ static void host_fill(struct walk_cache *wc, const struct walk_req *req, const s
 void host_walk(struct mmu *mmu, struct pt *pt, struct walk_cache *wc, const struct walk_req *req, struct walk *w)
 {
 	struct walk_req r = *req;
-	bool cached = pt->org->hierarchical && wc->any;
+	bool cached = pt->org->hierarchical && wc->any && !mmu->config.tlb_software;
 
 	if (cached)
 		host_start(mmu, wc, &r);
@@ -298,7 +298,11 @@ void check_entry(struct vcpu *v, const struct mmu_fault *f)
 		BUG_ON(truth.mfn.v != mfn);
 		BUG_ON(f->entry.flags & RIGHT_RWX & ~truth.rights);
 	}
-	/* With stale entries allowed, a walk cache may rightly know an older table. */
-	if (v->mmu->config.check == CHECK_WALK && v->mmu->config.visibility == VISIBLE_COHERENT && !f->space->bare)
+	/*
+	 * With stale entries allowed, a walk cache may rightly know an older table; a TLB
+	 * that the guest fills holds what the guest likes.
+	 */
+	if (v->mmu->config.check == CHECK_WALK && v->mmu->config.visibility == VISIBLE_COHERENT && !f->space->bare &&
+	    !v->mmu->config.tlb_software)
 		check_guest_walk(v, f, gfn.v);
 }

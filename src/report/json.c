@@ -62,6 +62,9 @@ static json_t *tlb_part(const struct vm_stats *s)
 	put(o, "nested_misses", s->nested_tlb_misses);
 	put(o, "walk_cache_hits", s->walk_cache_hits);
 	put(o, "host_walk_cache_hits", s->host_walk_cache_hits);
+	put(o, "world_switch_flushes", s->world_flushes);
+	put(o, "software_misses", s->soft_misses);
+	put(o, "software_p2m_refs", s->soft_p2m_refs);
 	return o;
 }
 
@@ -153,6 +156,7 @@ static json_t *guest_counters(const struct guest_stats *g)
 		{ "syscalls", g->syscalls }, { "threads", g->threads }, { "disk_reads", g->disk_reads },
 		{ "disk_writes", g->disk_writes }, { "evictions", g->evictions }, { "frames_used", g->frames_used },
 		{ "frames_peak", g->frames_peak }, { "table_frames", g->table_frames },
+		{ "tlb_refills", g->tlb_refills }, { "tlb_refill_refs", g->tlb_refill_refs },
 	};
 
 	for (size_t i = 0; i < sizeof(of) / sizeof(*of); i++)
@@ -204,6 +208,12 @@ json_t *json_provenance(const struct report *rep)
 	return o;
 }
 
+static void put_vcpu(json_t *o, const struct run_config *c, const struct vm_spec *vm)
+{
+	json_object_set_new(o, "cpu", json_string(vm_cpu_traps(c, vm) ? "trap" : "assisted"));
+	json_object_set_new(o, "tlb", json_string(vm_tlb_is_software(c, vm) ? "software" : "hardware"));
+}
+
 static json_t *configuration(const struct run_config *c)
 {
 	json_t *o = json_object();
@@ -215,11 +225,14 @@ static json_t *configuration(const struct run_config *c)
 	json_object_set_new(o, "host_thp", json_boolean(c->host_thp));
 	put(o, "limit", c->limit);
 	put(o, "warmup", c->warmup);
+	if (c->nvms == 1)
+		put_vcpu(o, c, &c->vm[0]);
+	json_object_set_new(o, "tlb_tags", json_string(c->tlb_untagged ? "off" : "on"));
 	json_object_set_new(o, "digest_of", json_string(c->data ? "data" : "state"));
 	return o;
 }
 
-static json_t *vms(const struct run_result *r)
+static json_t *vms(const struct run_config *c, const struct run_result *r)
 {
 	json_t *list = json_array();
 
@@ -228,6 +241,8 @@ static json_t *vms(const struct run_result *r)
 
 		json_object_set_new(o, "name", json_string(r->vm[i].name));
 		json_object_set_new(o, "scheme", json_string(r->vm[i].scheme));
+		json_object_set_new(o, "configuration", json_object());
+		put_vcpu(json_object_get(o, "configuration"), c, &c->vm[i]);
 		put_counts(o, &r->vm[i], r->machine_bytes);
 		json_array_append_new(list, o);
 	}
@@ -246,7 +261,7 @@ static void put_run(json_t *o, const struct report *rep, const struct run_result
 	json_object_set_new(o, "cycles", cycles(r));
 	json_object_set_new(o, "configuration", configuration(rep->config));
 	if (r->nvms > 1)
-		json_object_set_new(o, "vms", vms(r));
+		json_object_set_new(o, "vms", vms(rep->config, r));
 	json_object_set_new(o, "provenance", json_provenance(rep));
 }
 

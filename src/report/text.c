@@ -63,6 +63,10 @@ static void translation(const struct run_result *r, FILE *f)
 	line_if(f, "second-stage walk cache hits", s->host_walk_cache_hits);
 	line_if(f, "nested TLB hits", s->nested_tlb_hits);
 	line_if(f, "nested TLB misses", s->nested_tlb_misses);
+	line_if(f, "misses the guest's handler took", s->soft_misses);
+	line_if(f, "  loads of its tables by it", r->sum.guest.tlb_refill_refs);
+	line_if(f, "  loads of the p2m for its writes", s->soft_p2m_refs);
+	line_if(f, "TLB flushes by world switches", s->world_flushes);
 }
 
 static void hypervisor(const struct run_result *r, FILE *f)

@@ -314,6 +314,7 @@ static struct trace *spool_open_head(const struct trace_format *f, const struct 
 	if (!r)
 		return NULL;
 	r->buf_len = head->n;
+	r->file.t.tells_calls = true;
 	if (check_file_head(r) < 0) {
 		*err = r->damage;
 		trace_file_close(&r->file.t);

@@ -67,6 +67,7 @@ struct trace {
 	const struct trace_ops *ops;
 	char *name; /* as the user gave it */
 	const char *format;
+	bool tells_calls; /* EV_SYSCALL stands for each system call, other events are what calls did */
 };
 
 /*

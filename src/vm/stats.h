@@ -14,7 +14,19 @@
 	X(ROOT_SWITCH, "cr_write")        /* change of the table root */               \
 	X(FENCE, "invlpg")                /* invalidation of a page */                 \
 	X(FENCE_ALL, "tlb_flush")         /* invalidation of a space or of all */      \
-	X(DIRTY, "dirty_log")             /* first write under a dirty log */
+	X(DIRTY, "dirty_log")             /* first write under a dirty log */          \
+	/* tlb=software (mmu/soft_tlb.c) */                                            \
+	X(TLB_MISS, "tlb_miss")           /* no entry: the guest's handler is called */ \
+	X(TLB_MODIFY, "tlb_modify")       /* one too weak: the same handler */         \
+	X(TLB_WRITE, "tlb_write")         /* the handler's write to the TLB */         \
+	X(TLB_RETURN, "tlb_return")       /* its return */                             \
+	X(SEGMENT_MISS, "segment_miss")   /* of the unmapped segment: no guest code runs */ \
+	/* cpu=trap (mmu/privilege.c) */                                               \
+	X(SYSCALL, "syscall")             /* a system call, reflected */               \
+	X(SYSRET, "sysret")               /* its return, emulated */                   \
+	X(EXCEPTION, "exception")         /* the guest's own fault, reflected */       \
+	X(IRET, "iret")                   /* its return, emulated */                   \
+	X(PRIV_INSTR, "priv_instr")       /* another privileged instruction, emulated */
 
 enum exit_reason {
 #define X(id, name) EXIT_##id,
@@ -50,6 +62,10 @@ struct vm_stats {
 	/* Flushes. */
 	uint64_t tlb_flush, invlpg, remote_tlb_flush, root_switches, guest_fences;
 	uint64_t scheme_changes, zaps;
+	/* vCPU settings. */
+	uint64_t soft_misses;        /* tlb=software: TLB misses and entries too weak, of the workload */
+	uint64_t soft_p2m_refs;      /* loads by which the hypervisor turned the gpas written into machine addresses */
+	uint64_t world_flushes;      /* tlb-tags=off */
 };
 
 const char *exit_reason_name(enum exit_reason r);

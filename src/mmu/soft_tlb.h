@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside mmu/: a TLB that the guest fills (soft_tlb.c). */
+#ifndef QUIRE_MMU_SOFT_TLB_H
+#define QUIRE_MMU_SOFT_TLB_H
+
+#include "mmu/access.h"
+
+/* A paged access that no TLB entry allows. */
+enum access_status soft_tlb_miss(struct vcpu *v, uint64_t va, enum acc_kind kind, struct xlat *x);
+/* The handler returns: what it wrote goes in. */
+void soft_tlb_return(struct vcpu *v);
+/* A miss of the unmapped segment: counted; the hypervisor alone fills it, by the mode's walk. */
+void soft_segment_miss(struct vcpu *v);
+
+#endif
