@@ -59,7 +59,7 @@ int mmu_possible(const struct vm *vm, const struct scheme *s, const struct mmu_c
 		return -ENOTSUP;
 	}
 	if (c->tlb_software && !s->mode->software_tlb) {
-		*why = "a TLB filled by software is its own shadow: the hypervisor never learns what the guest's tables look like";
+		*why = "a TLB that software fills is its own shadow";
 		return -ENOTSUP;
 	}
 	return s->mode->possible(vm, s, c, why);

@@ -110,17 +110,64 @@ class Cli(unittest.TestCase):
         for name in ['record', 'tour', 'quiz', 'report', 'scan', 'guest', 'sweep', 'serve', 'top']:
             self.assert_says(2, f'command {name} is not built yet', name)
         self.assert_says(2, 'not built yet', 'shell')
-        for args in [['--reclaim', 'balloon'], ['--overcommit', '2'], ['--cpu', 'trap'], ['--tlb', 'software'],
-                     ['--tlb-tags', 'off'], ['--caches', 'x'], ['--advise'], ['--scheme', 'agile'],
-                     ['--scheme', 'paravirt']]:
+        for args in [['--reclaim', 'balloon'], ['--overcommit', '2'], ['--caches', 'x'], ['--advise'],
+                     ['--scheme', 'agile'], ['--scheme', 'paravirt']]:
             self.assert_says(2, 'not built yet', 'run', *args, WORK)
         self.assert_says(2, 'not built yet', 'run', 'guest:xv6')
         self.assert_says(2, 'not built yet', 'run', 'grid.yaml')
         self.assert_says(2, 'not built yet', 'run', '--vm', f'min=1M,work={WORK}')
 
-    def test_settings_that_are_already_so(self):
-        p = run('run', '-q', '--cpu', 'assisted', '--tlb', 'hardware', '--tlb-tags', 'on', WORK)
-        self.assertEqual(p.returncode, 0, p.stderr)
+    def test_vcpu_settings(self):
+        work = 'synth:tablestorm,refs=20K'
+        plain = self.json_of('run', '-q', '--cpu', 'assisted', '--tlb', 'hardware', '--tlb-tags', 'on', work)
+        calls = plain['guest']['syscalls']
+        self.assertGreater(calls, 100)
+        self.assertEqual(plain['configuration']['tlb'], 'hardware')
+
+        soft = self.json_of('run', '-q', '--tlb', 'software', work)
+        by = soft['exits']['by_reason']
+        self.assertEqual(soft['configuration']['tlb'], 'software')
+        self.assertEqual(soft['walks'], 0)
+        for reason in ['tlb_miss', 'tlb_write', 'tlb_return']:
+            self.assertEqual(by[reason], soft['tlb']['l2_misses'], reason)
+        self.assertGreater(by['tlb_miss'], 1000)
+
+        trap = self.json_of('run', '-q', '--cpu', 'trap', work)
+        by = trap['exits']['by_reason']
+        self.assertEqual((by['syscall'], by['sysret']), (calls, calls))
+        self.assertEqual((by['exception'], by['iret']), (trap['guest_faults'],) * 2)
+        self.assertEqual(trap['exits']['total'] - plain['exits']['total'],
+                         2 * calls + 2 * trap['guest_faults'] + by['priv_instr'])
+
+        off = self.json_of('run', '-q', '--tlb-tags', 'off', work)
+        self.assertEqual(off['tlb']['world_switch_flushes'], off['exits']['total'])
+        self.assertEqual(off['exits'], plain['exits'])
+        for r in [soft, trap, off]:
+            self.assertEqual((r['digest'], r['work_digest']), (plain['digest'], plain['work_digest']))
+
+        two = self.json_of('run', '-q', '--cpu', 'trap', '--vm', f'name=a,tlb=software,cpu=assisted,work={work}',
+                           '--vm', f'name=b,work={work}')
+        a, b = two['vms']
+        self.assertEqual((a['configuration'], b['configuration']),
+                         ({'cpu': 'assisted', 'tlb': 'software'}, {'cpu': 'trap', 'tlb': 'hardware'}))
+        self.assertEqual(a['exits']['by_reason']['syscall'], 0)
+        self.assertEqual(b['exits']['by_reason']['syscall'], calls)
+        self.assertEqual(a['exits']['by_reason']['tlb_write'], a['tlb']['l2_misses'])
+        self.assertEqual(b['exits']['by_reason']['tlb_write'], 0)
+
+    def test_vcpu_settings_without_meaning(self):
+        self.assert_says(2, 'no hypervisor', 'run', '--scheme', 'native', '--cpu', 'trap', WORK)
+        self.assert_says(2, 'one world', 'run', '--scheme', 'native', '--tlb-tags', 'off', WORK)
+        self.assert_says(2, 'its own shadow', 'run', '--scheme', 'shadow', '--tlb', 'software', WORK)
+        self.assert_says(2, 'hardware reads', 'explain', '--tlb', 'software', '--gva', '0x1000', WORK)
+        self.assert_says(2, 'assisted or trap', 'run', '--vm', f'cpu=fast,work={WORK}')
+        self.assert_says(2, 'hardware or software', 'run', '--vm', f'tlb=firmware,work={WORK}')
+        doc = self.json_of('compare', '-q', '--tlb', 'software', '--cpu', 'trap', '--tlb-tags', 'off',
+                           '--limit', '5K', WORK)
+        ran = [r['scheme'] for r in doc['runs']]
+        self.assertEqual(ran, [s for s in SCHEMES if s == 'native' or s.startswith('nested')])
+        self.assertEqual(sorted(ran + [n['scheme'] for n in doc['not_possible']]), sorted(SCHEMES))
+        self.assertEqual(doc['runs'][0]['exits']['total'], 0)
 
     # ---- list ----
 
