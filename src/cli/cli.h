@@ -37,6 +37,7 @@ struct options {
 	struct format_file guest_format, host_format;
 	struct machine_file machine;
 	char machine_name[64];
+	const char *caches;    /* --caches; NULL: none */
 	bool asids_given, mem_given;
 
 	char schemes[SCHEMES_MAX][SCHEME_NAME_MAX]; /* compare's; the first is --scheme of others */

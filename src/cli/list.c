@@ -86,9 +86,20 @@ static void list_machines(void)
 {
 	const struct tlb_config *preset;
 
-	for (unsigned i = 0; (preset = tlb_preset_at(i)) != NULL; i++)
+	for (unsigned i = 0; (preset = tlb_preset_at(i)) != NULL; i++) {
 		row(preset->name, preset->source);
+		row("", preset->note);
+	}
 	row("FILE.yaml", "a processor of your own: machines/ has examples");
+}
+
+static void list_caches(void)
+{
+	for (unsigned i = 0; cache_presets[i]; i++) {
+		row(cache_presets[i]->name, cache_presets[i]->note);
+		row("", cache_presets[i]->source);
+	}
+	row("machine", "what the machine file of --machine has under 'caches:'");
 }
 
 static void list_traces(void)
@@ -138,7 +149,7 @@ static const struct topic {
 	void (*list)(void);
 } topics[] = {
 	{ "schemes", list_schemes }, { "organisations", list_organisations }, { "modes", list_modes },
-	{ "formats", list_formats }, { "machines", list_machines }, { "traces", list_traces },
+	{ "formats", list_formats }, { "machines", list_machines }, { "caches", list_caches }, { "traces", list_traces },
 	{ "guests", list_guests }, { "workloads", list_workloads }, { "policies", list_policies },
 };
 
@@ -165,7 +176,7 @@ int command_list(int argc, char **argv)
 		topic = argv[i++];
 	}
 	if (topic && strcmp(topic, "--help") == 0) {
-		puts("usage: quire list [--plugin FILE.so] [schemes|organisations|modes|formats|machines|traces|guests|workloads|policies]");
+		puts("usage: quire list [--plugin FILE.so] [schemes|organisations|modes|formats|machines|caches|traces|guests|workloads|policies]");
 		return 0;
 	}
 	for (unsigned i = 0; i < TOPICS; i++) {

@@ -118,6 +118,12 @@ static int set_machine(struct options *o, const char *arg)
 	return 0;
 }
 
+static int set_caches(struct options *o, const char *arg)
+{
+	o->caches = arg;
+	return 0;
+}
+
 static int set_mem(struct options *o, const char *arg)
 {
 	int code = set_scaled("mem", arg, 1024, &o->config.mem);
@@ -382,6 +388,7 @@ const struct option_entry option_table[] = {
 	{ "plugin", 0, "FILE.so", false, CMD_WORK, "organisations, modes, TLB policies and presets of your own; may be repeated", set_plugin },
 	{ "seed", 0, "N", false, CMD_WORK, "of all randomness (1)", set_seed },
 	{ "machine", 'm', "NAME|FILE", false, CMD_WORK, "TLBs, walk caches and costs (generic)", set_machine },
+	{ "caches", 0, "MODEL", false, BOTH, "data caches: generic, skylake-server, zen2, rocket, or machine (none)", set_caches },
 	{ "mem", 0, "SIZE", false, CMD_WORK, "the machine's RAM (what the VMs need)", set_mem },
 	{ "guest-mem", 0, "SIZE", false, CMD_WORK, "each guest's memory (what its work needs)", set_guest_mem },
 	{ "format", 'f', "G[:H]", false, CMD_WORK, "table format of guest and second stage (x86-64)", set_format },
@@ -414,7 +421,6 @@ const struct option_entry option_table[] = {
 	{ "tlb-tags", 0, "on|off", false, CMD_WORK, "off: every world switch flushes the TLB (on)", set_tlb_tags },
 	{ "reclaim", 0, "LIST", false, CMD_WORK, NULL, NULL },
 	{ "overcommit", 0, "X", false, CMD_WORK, NULL, NULL },
-	{ "caches", 0, "MODEL", false, CMD_WORK, NULL, NULL },
 	{ "contents", 0, NULL, false, CMD_WORK, NULL, NULL },
 	{ "advise", 0, NULL, false, CMD_WORK, NULL, NULL },
 };

@@ -204,6 +204,14 @@ static int default_schemes(struct options *o)
 	return 0;
 }
 
+/* Only now is the machine known. */
+static int choose_caches(struct options *o)
+{
+	struct trace_error err = { 0 };
+
+	return o->caches && caches_choose(o->caches, &o->machine, &o->config.caches, &err) ? complain(&err) : 0;
+}
+
 static int open_work(struct options *o)
 {
 	struct work_source *s;
@@ -290,7 +298,9 @@ int options_parse(struct options *o, enum command_bit command, int argc, char **
 	o->config.cost = &o->machine.cost;
 	o->config.machine_name = o->machine_name;
 	memcpy(o->config.scheme, o->schemes[0], SCHEME_NAME_MAX);
-	code = open_work(o);
+	code = choose_caches(o);
+	if (!code)
+		code = open_work(o);
 	if (!code)
 		code = vcpu_settings_check(o);
 	if (!code)

@@ -4,12 +4,15 @@
  *
  *   translation  L1 TLB misses that hit L2, loads of walks (those that must
  *                follow one another at full price, those beside others at the
- *                overlapped one; loads of walks that failed at full price), A/D updates
+ *                overlapped one; loads of walks that failed at full price), A/D updates.
+ *                With --caches the full price is that of where the line was
  *   exits        what the hypervisor does: leaving and entering the guest, and
  *                on top of that the work of each kind of exit
  *   io           pages to and from the guest's disk
  *   total        the three, the references themselves (the program's and its
- *                kernel's), and the guest's own handling of its true faults
+ *                kernel's), and the guest's own handling of its true faults.
+ *                With --caches the program's loads and stores cost what the
+ *                place of each line they touch costs
  */
 #include "exp/exp.h"
 
@@ -24,11 +27,37 @@ static uint64_t reflections(const struct vm_stats *s)
 	       s->exit_by[EXIT_SYSCALL] + s->exit_by[EXIT_SYSRET] + s->exit_by[EXIT_EXCEPTION] + s->exit_by[EXIT_IRET];
 }
 
+static uint64_t by_place(const struct cost_table *t, const uint64_t lines[VM_CACHE_PLACES])
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < VM_CACHE_PLACES; i++)
+		sum += price(t, COST_CACHE_L1 + i, lines[i]);
+	return sum;
+}
+
+static uint64_t count(const uint64_t lines[VM_CACHE_PLACES])
+{
+	return lines[0] + lines[1] + lines[2] + lines[3];
+}
+
+/*
+ * Loads that follow one another. Which of them were beside others is not
+ * known by place: they are taken to be spread evenly.
+ */
+static uint64_t dependent_loads(const struct cost_table *t, const struct vm_stats *s)
+{
+	uint64_t n = s->walk_depth + s->fault_walk_refs, all = count(s->cache_table);
+
+	if (!all)
+		return price(t, COST_WALK_REF, n);
+	return (uint64_t)((unsigned __int128)by_place(t, s->cache_table) * n / all);
+}
+
 /* handler_refs: loads of tables by a TLB-miss handler of the guest's: they depend on one another as a walker's do. */
 static uint64_t translation(const struct cost_table *t, const struct vm_stats *s, uint64_t handler_refs)
 {
-	return price(t, COST_L2_TLB_HIT, s->l2_hits) +
-	       price(t, COST_WALK_REF, s->walk_depth + s->fault_walk_refs) +
+	return price(t, COST_L2_TLB_HIT, s->l2_hits) + dependent_loads(t, s) +
 	       price(t, COST_WALK_REF_OVERLAP, s->walk_refs - s->walk_depth) +
 	       price(t, COST_AD_UPDATE, s->ad_updates) +
 	       price(t, COST_TLB_REFILL, s->soft_misses) +
@@ -50,6 +79,14 @@ static uint64_t exits(const struct cost_table *t, const struct vm_stats *s)
 	       price(t, COST_PRIV_INSTR, s->exit_by[EXIT_PRIV_INSTR]);
 }
 
+/* The program's own: fetches and the kernel's references have one price always. */
+static uint64_t references(const struct cost_table *t, const struct run_result *r)
+{
+	const struct vm_stats *s = &r->sum.stats;
+
+	return by_place(t, s->cache_data) + price(t, COST_REF, s->refs - s->cache_refs + s->kernel_refs);
+}
+
 void cost_sum(const struct cost_table *t, struct run_result *r)
 {
 	const struct vm_stats *s = &r->sum.stats;
@@ -58,6 +95,6 @@ void cost_sum(const struct cost_table *t, struct run_result *r)
 	r->cycles.exits = exits(t, s);
 	r->cycles.io = price(t, COST_DISK_PAGE, r->sum.guest.disk_reads + r->sum.guest.disk_writes);
 	r->cycles.total = r->cycles.translation + r->cycles.exits + r->cycles.io +
-			  price(t, COST_REF, s->refs + s->kernel_refs) +
+			  references(t, r) +
 			  price(t, COST_GUEST_FAULT, s->true_faults);
 }

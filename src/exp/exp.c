@@ -37,6 +37,9 @@ struct exp {
 	bool hv_up;
 	void *cpu_memory;
 	struct mmu_cpu cpu;
+	void *cache_memory;
+	struct cache cache;
+	struct cache_feed cache_feed;
 	unsigned nvms;
 	struct exp_vm *vm;
 	struct guest_hooks hooks; /* the caller's, told of all VMs together */
@@ -164,6 +167,23 @@ bool vm_tlb_is_software(const struct run_config *c, const struct vm_spec *vm)
 	return (vm->tlb_setting == TLB_AS_RUN ? c->tlb_setting : vm->tlb_setting) == TLB_SOFTWARE;
 }
 
+static int build_caches(struct exp *e, struct trace_error *err)
+{
+	size_t bytes;
+
+	if (!e->c.caches)
+		return 0;
+	bytes = (cache_bytes(e->c.caches) + 63) & ~(size_t)63;
+	e->cache_memory = aligned_alloc(64, bytes);
+	if (!e->cache_memory)
+		return error_set(err, EXIT_RESOURCES, "no memory for the caches of %s", e->c.caches->name);
+	memset(e->cache_memory, 0, bytes);
+	cache_init(&e->cache, e->c.caches, e->c.seed, e->cache_memory);
+	cache_feed_init(&e->cache_feed, &e->cache);
+	mmu_cpu_set_caches(&e->cpu, &e->cache_feed);
+	return 0;
+}
+
 static int build_mmu(struct exp *e, struct exp_vm *v, struct run_result *r, struct trace_error *err)
 {
 	const struct vm_spec *spec = &e->c.vm[v - e->vm];
@@ -248,6 +268,8 @@ static int build(struct exp *e, struct run_result *r, struct trace_error *err)
 		code = build_machine(e, err);
 	if (!code)
 		code = build_cpu(e, err);
+	if (!code)
+		code = build_caches(e, err);
 	r->machine_bytes = e->bytes;
 	for (unsigned i = 0; !code && !r->not_possible && i < e->nvms; i++)
 		code = build_vm(e, i, r, err);
@@ -295,6 +317,7 @@ void exp_destroy(struct exp *e)
 	if (e->hv_up)
 		hv_fini(&e->hv);
 	free(e->cpu_memory);
+	free(e->cache_memory);
 	if (e->ram)
 		munmap(e->ram, e->bytes);
 	free(e->vm);

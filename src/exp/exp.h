@@ -44,6 +44,7 @@ struct run_config {
 	uint32_t guest_org_flags;
 	const struct tlb_config *tlb;
 	const struct cost_table *cost;
+	const struct cache_config *caches; /* NULL: data caches are not modelled */
 	const char *machine_name;
 	uint64_t mem;       /* machine RAM, bytes; 0: what the VMs need */
 	uint64_t guest_mem; /* bytes; 0: what the work needs */
@@ -124,12 +125,19 @@ void cost_sum(const struct cost_table *cost, struct run_result *r);
 struct machine_file {
 	struct tlb_config tlb;
 	struct cost_table cost;
+	struct cache_config caches; /* no name: the file has none */
 	char name[64];
 	char text[4096]; /* of sources and notes */
 };
 int machine_load(const char *name_or_file, struct machine_file *out, struct trace_error *err);
 /* The same from bytes; `file` is for messages. */
 int machine_parse(const char *file, const void *bytes, size_t len, struct machine_file *out, struct trace_error *err);
+
+/*
+ * --caches: a preset's name, or "machine" for what the machine file has. Its
+ * latencies become costs but for those the file gives itself. 0, or 2 with *err.
+ */
+int caches_choose(const char *name, struct machine_file *m, const struct cache_config **out, struct trace_error *err);
 
 /* A built-in name or a YAML FILE. */
 struct format_file {

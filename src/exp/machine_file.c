@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "exp/exp.h"
+#include "exp/machine_caches.h"
 #include "exp/names.h"
 #include "exp/yaml_doc.h"
 #include "tlb/policy.h"
@@ -171,6 +172,7 @@ static int apply_base(struct yaml_doc *doc, const yaml_node_t *root, struct mach
 	}
 	out->tlb = *preset;
 	out->cost = cost_default;
+	out->caches.name[0] = '\0';
 	return 0;
 }
 
@@ -186,6 +188,7 @@ static const struct yaml_field machine_fields[] = {
 	{ "source", yaml_set_string, offsetof(struct machine_file, tlb.source) },
 	{ "note", yaml_set_string, offsetof(struct machine_file, tlb.note) },
 	{ "tlb", yaml_set_mapping, offsetof(struct machine_file, tlb), .more = tlb_fields },
+	{ "caches", machine_set_caches, offsetof(struct machine_file, caches) },
 	{ "cost", set_costs, offsetof(struct machine_file, cost) },
 	{ NULL },
 };
@@ -240,6 +243,7 @@ int machine_load(const char *name_or_file, struct machine_file *out, struct trac
 	if (preset) {
 		out->tlb = *preset;
 		out->cost = cost_default;
+		out->caches.name[0] = '\0';
 		snprintf(out->name, sizeof(out->name), "%s", preset->name);
 		return 0;
 	}

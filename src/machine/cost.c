@@ -7,6 +7,7 @@
 #include "machine/cost.h"
 
 #define EVENT(e, n, c, s) [e] = { .name = n, .cycles = c, .source = s }
+#define CACHE_SOURCE "Intel Optimization Reference Manual, cache parameters of Skylake"
 
 const struct cost_table cost_default = { .of = {
 	EVENT(COST_REF, "ref", 4,
@@ -74,4 +75,10 @@ const struct cost_table cost_default = { .of = {
 	EVENT(COST_DISK_PAGE, "disk_page", 255000,
 	      "85 microseconds, a random 4 KiB read from flash over NVMe: Intel SSD DC P4500, "
 	      "specification of random read latency"),
+	/* A model of caches brings its own (tlb/cache_preset.c); these are of the generic one. */
+	EVENT(COST_CACHE_L1, "cache_l1", 4, CACHE_SOURCE),
+	EVENT(COST_CACHE_L2, "cache_l2", 12, CACHE_SOURCE),
+	EVENT(COST_CACHE_LLC, "cache_llc", 44, CACHE_SOURCE),
+	EVENT(COST_CACHE_MEMORY, "cache_memory", 200,
+	      "estimate for about 3 GHz from 42 cycles + 51 ns, 7-cpu.com, i7-6700"),
 } };

@@ -30,6 +30,10 @@ enum cost_event {
 	COST_REFLECT,        /* an event handed on to a deprivileged kernel, or its return carried out */
 	COST_PRIV_INSTR,     /* a trapped privileged instruction decoded and emulated */
 	COST_DISK_PAGE,      /* 4 KiB to or from the guest's disk */
+	COST_CACHE_L1,       /* with --caches: a load of data or of a table, by where its line was */
+	COST_CACHE_L2,
+	COST_CACHE_LLC,
+	COST_CACHE_MEMORY,
 	COST_EVENTS
 };
 

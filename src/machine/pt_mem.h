@@ -47,6 +47,7 @@ struct pt_ref {
 	hpa_t hpa;
 	uint64_t value;  /* the first 8 bytes loaded (fewer: zero-extended) */
 	uint64_t repeat; /* 1, or the n of a scan */
+	uint64_t stride; /* of a scan, between its loads, here and in the machine; else 0 */
 };
 
 /* Receives each reference in the order it is made. */
@@ -229,7 +230,16 @@ static ALWAYS_INLINE void ptm_note(struct pt_mem *m, const char *table, unsigned
 static inline void ptm_log_ref(struct pt_mem *m, uint64_t addr, hpa_t hpa, uint64_t value, uint64_t repeat)
 {
 	if (m->log) {
-		struct pt_ref ref = { m, m->note, addr, hpa, value, repeat };
+		struct pt_ref ref = { m, m->note, addr, hpa, value, repeat, 0 };
+		m->log->ref(m->log, &ref);
+	}
+}
+
+/* The same for n loads of a scan, whose machine addresses lie as far apart as their own. */
+static inline void ptm_log_scan(struct pt_mem *m, uint64_t addr, hpa_t hpa, uint64_t n, uint64_t stride)
+{
+	if (m->log) {
+		struct pt_ref ref = { m, m->note, addr, hpa, 0, n, stride };
 		m->log->ref(m->log, &ref);
 	}
 }

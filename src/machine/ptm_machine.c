@@ -138,7 +138,7 @@ static int machine_scan(struct pt_mem *m, uint64_t first, uint64_t n, uint64_t s
 		return -EAGAIN;
 	m->counts.refs += n;
 	m->counts.depth += n;
-	ptm_log_ref(m, first, HPA(first), 0, n);
+	ptm_log_scan(m, first, HPA(first), n, stride);
 	return 0;
 }
 

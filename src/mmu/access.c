@@ -128,9 +128,16 @@ static bool walk_once(struct vcpu *v, struct mmu_fault *f, enum segment seg, con
 {
 	struct mmu *mmu = v->mmu;
 
+	struct cache_feed *caches = seg == SEG_PAGED ? mmu->cpu->caches : NULL;
+
 	walk_begin(f, half);
+
+	if (unlikely(caches != NULL))
+		cache_feed_walk_begin(caches);
 	enum walked w = mmu->ops->walk(v, f);
 
+	if (unlikely(caches != NULL))
+		cache_feed_walk_end(caches, &mmu->vm->stats);
 	count_walk(v, seg, f, w == WALKED_OK);
 	if (unlikely(mmu->explain != NULL))
 		mmu->explain->walk_end(mmu->explain, w == WALKED_OK ? WALK_OK :

@@ -5,8 +5,8 @@
  */
 #include "mmu/access.h"
 
-/* Logs go on every memory a walk may read, and off again. */
-static void set_logs(struct mmu *mmu, struct pt_log *log)
+/* Logs go on every memory a walk may read. */
+void mmu_set_logs(struct mmu *mmu, struct pt_log *log)
 {
 	mmu->hw.m.log = log;
 	ptm_machine_set_log(&mmu->ptm, log);
@@ -77,9 +77,9 @@ void mmu_explain(struct vcpu *v, struct mmu_explain *e)
 	e->gpa = GPA(INVALID_FRAME);
 	mmu->explain = e;
 	vm->log = e->steps;
-	set_logs(mmu, e->refs);
+	mmu_set_logs(mmu, e->refs);
 	e->status = xlate(v, SEG_PAGED, e->gva.v, e->kind, &x);
-	set_logs(mmu, NULL);
+	mmu_set_logs(mmu, mmu_log(mmu));
 	if (!e->warm)
 		give_caches_back(v->cpu, &had);
 	vm->log = NULL;

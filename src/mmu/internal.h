@@ -328,6 +328,15 @@ static inline void vcpu_leave_space(struct vcpu *v)
 	v->tag_gspace = 0;
 }
 
+/* ---- explain.c ---- */
+
+void mmu_set_logs(struct mmu *mmu, struct pt_log *log);
+/* Who listens to the table memories when no explanation is under way. */
+static inline struct pt_log *mmu_log(const struct mmu *mmu)
+{
+	return mmu->cpu->caches ? &mmu->cpu->caches->log : NULL;
+}
+
 /* ---- mmu.c ---- */
 
 static inline bool is_riscv(const struct gpt_format *f) { return f && f->family == GPT_RISCV; }

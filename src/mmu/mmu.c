@@ -73,6 +73,7 @@ static int attach(struct mmu *mmu, const struct scheme *s)
 	walk_shape(mmu->host_shape, NULL);
 	int err = mmu->ops->attach(mmu);
 
+	mmu_set_logs(mmu, mmu_log(mmu));
 	/* Another shape, perhaps, than this VM had before. */
 	cpu_shape(mmu);
 	return err;

@@ -19,6 +19,7 @@
 #ifndef QUIRE_MMU_MMU_H
 #define QUIRE_MMU_MMU_H
 
+#include "mmu/caches.h"
 #include "mmu/scheme.h"
 #include "tlb/tlb.h"
 #include "tlb/walkcache.h"
@@ -45,12 +46,19 @@ struct mmu_cpu {
 	uint32_t next_space;
 	const struct mmu *shaped_for; /* whose tables the walk caches are keyed for */
 	bool untagged; /* tlb-tags=off: every world switch flushes (mmu/privilege.c) */
+	struct cache_feed *caches; /* data caches and what they are shown; NULL: not modelled */
 };
 
 /* Host memory for the caches of one processor: not the machine's. */
 size_t mmu_cpu_bytes(const struct tlb_config *config);
 int mmu_cpu_init(struct mmu_cpu *cpu, struct hv *hv, const struct tlb_config *config,
 		 uint64_t orders, uint64_t seed, void *memory);
+
+/* Data caches from now on, before any mmu_create() on this processor; feed is the caller's and stays. */
+static inline void mmu_cpu_set_caches(struct mmu_cpu *cpu, struct cache_feed *feed)
+{
+	cpu->caches = feed;
+}
 
 /* ---- how a VM is translated ---- */
 

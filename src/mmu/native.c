@@ -49,7 +49,7 @@ static int native_scan(struct pt_mem *m, uint64_t first, uint64_t n, uint64_t st
 {
 	m->counts.refs += n;
 	m->counts.depth += n;
-	ptm_log_ref(m, first, guest_mem_hpa(m, first), 0, n);
+	ptm_log_scan(m, first, guest_mem_hpa(m, first), n, stride);
 	return 0;
 }
 

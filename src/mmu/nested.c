@@ -169,6 +169,10 @@ static int nested_scan(struct pt_mem *m, uint64_t first, uint64_t n, uint64_t st
 	for (uint64_t i = 0; i < n;) {
 		uint64_t addr = first + i * stride;
 		uint64_t in_page = MIN((PAGE_SIZE - (addr & PAGE_MASK) + stride - 1) / stride, n - i);
+
+		/* Data caches must be shown each load of the second stage. */
+		if (g->mmu->cpu->caches && !g->mmu->cpu->nested.present)
+			in_page = 1;
 		struct pt_mem_counts before = host->counts;
 		hpa_t hpa;
 		int err = locate(g, addr, &hpa);
@@ -183,7 +187,7 @@ static int nested_scan(struct pt_mem *m, uint64_t first, uint64_t n, uint64_t st
 		}
 		m->counts.refs += in_page;
 		m->counts.depth += in_page;
-		ptm_log_ref(m, addr, hpa, 0, in_page);
+		ptm_log_scan(m, addr, hpa, in_page, stride);
 		i += in_page;
 	}
 	return 0;
@@ -195,10 +199,14 @@ static int nested_cas(struct pt_mem *m, uint64_t addr, unsigned size, uint64_t e
 	struct guest_mem *g = container_of(m, struct guest_mem, m);
 	struct pt_mem *host = g->mmu->p2m->mem;
 	struct pt_mem_counts before = host->counts;
+	struct pt_log *log = host->log;
 	struct host_map h;
+
+	/* Charged as an update (ad_updates), not as the walk's references: those who hear of these do not. */
+	host->log = NULL;
 	int err = second_stage(g->mmu, GPA(addr), ACC_WRITE, &h);
 
-	/* Charged as an update (ad_updates), not as the walk's references. */
+	host->log = log;
 	host->counts = before;
 	if (err)
 		return violation(g, addr, ACC_WRITE);

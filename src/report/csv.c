@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "report/report.h"
+#include "report/caches.h"
 
 /* Quoted where the text would break the line apart (RFC 4180). */
 static void field(FILE *f, const char *s)
@@ -31,7 +31,7 @@ static const char header[] =
 	"shadow_faults,shadow_fill,shadow_table_write,shadow_resync,"
 	"l1_misses,l2_misses,walks,walk_refs,walk_depth,fault_walk_refs,ad_updates,exits,"
 	"machine_bytes,guest_bytes,guest_table_bytes,vmm_table_bytes,metadata_bytes,resident_bytes,"
-	"cycles,cycles_translation,cycles_exits,cycles_io,not_possible\n";
+	"cycles,cycles_translation,cycles_exits,cycles_io,not_possible";
 
 static void row(const struct report *rep, const struct run_result *r, FILE *f)
 {
@@ -58,6 +58,8 @@ static void row(const struct report *rep, const struct run_result *r, FILE *f)
 			fputc(',', f);
 		fputc(',', f);
 		field(f, r->not_possible);
+		for (int i = 0; rep->config->caches && i < 2 * CACHE_PLACES; i++)
+			fputc(',', f);
 		fputc('\n', f);
 		return;
 	}
@@ -65,12 +67,18 @@ static void row(const struct report *rep, const struct run_result *r, FILE *f)
 		(unsigned long long)v->work_digest);
 	for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++)
 		number(f, counts[i]);
-	fputs(",\n", f);
+	fputc(',', f);
+	if (rep->config->caches)
+		caches_csv_row(s, f);
+	fputc('\n', f);
 }
 
 int csv_write(const struct report *rep, const struct run_result *runs, unsigned n, FILE *f)
 {
 	fputs(header, f);
+	if (rep->config->caches)
+		caches_csv_names(f);
+	fputc('\n', f);
 	for (unsigned i = 0; i < n; i++)
 		if (runs[i].not_possible || report_measured(&runs[i]))
 			row(rep, &runs[i], f);

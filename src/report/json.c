@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <sys/utsname.h>
 
-#include "report/report.h"
+#include "report/caches.h"
 
 static void put(json_t *o, const char *key, uint64_t v)
 {
@@ -244,6 +244,8 @@ static json_t *vms(const struct run_config *c, const struct run_result *r)
 		json_object_set_new(o, "configuration", json_object());
 		put_vcpu(json_object_get(o, "configuration"), c, &c->vm[i]);
 		put_counts(o, &r->vm[i], r->machine_bytes);
+		if (c->caches)
+			json_object_set_new(o, "caches", caches_json(c, &r->vm[i].stats));
 		json_array_append_new(list, o);
 	}
 	return list;
@@ -258,6 +260,8 @@ static void put_run(json_t *o, const struct report *rep, const struct run_result
 	if (r->error.what[0])
 		json_object_set_new(o, "error", json_string(r->error.what));
 	put_counts(o, &r->sum, r->machine_bytes);
+	if (rep->config->caches)
+		json_object_set_new(o, "caches", caches_json(rep->config, &r->sum.stats));
 	json_object_set_new(o, "cycles", cycles(r));
 	json_object_set_new(o, "configuration", configuration(rep->config));
 	if (r->nvms > 1)

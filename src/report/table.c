@@ -2,7 +2,7 @@
 /* The same work under several schemes, side by side. */
 #include <string.h>
 
-#include "report/report.h"
+#include "report/caches.h"
 
 enum { SCHEME_COLUMNS = 22 };
 
@@ -91,4 +91,6 @@ void table_compare(const struct report *rep, const struct run_result *runs, unsi
 			row(&runs[i], native_cycles, f);
 	}
 	fputc('\n', f);
+	if (rep->config->caches)
+		caches_table(rep->config, runs, n, f);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* One run, grouped as its counters belong together. */
-#include "report/report.h"
+#include "report/caches.h"
 
 static void line(FILE *f, const char *name, uint64_t v)
 {
@@ -139,6 +139,8 @@ void text_run(const struct report *rep, const struct run_result *r, FILE *f)
 		each_vm(r, f);
 	work(r, f);
 	translation(r, f);
+	if (c->caches)
+		caches_text(c, &r->sum.stats, f);
 	hypervisor(r, f);
 	memory(r, f);
 	cycles(r, f);

@@ -35,6 +35,8 @@ enum exit_reason {
 	EXIT_COUNT
 };
 
+enum { VM_CACHE_PLACES = 4 };
+
 struct vm_stats {
 	/* The first door. */
 	uint64_t refs;        /* the workload's references, crossing ones once */
@@ -66,6 +68,9 @@ struct vm_stats {
 	uint64_t soft_misses;        /* tlb=software: TLB misses and entries too weak, of the workload */
 	uint64_t soft_p2m_refs;      /* loads by which the hypervisor turned the gpas written into machine addresses */
 	uint64_t world_flushes;      /* tlb-tags=off */
+	/* Data caches (mmu/caches.h), where lines were found: l1, l2, llc, memory. Zeroes without --caches. */
+	uint64_t cache_data[VM_CACHE_PLACES], cache_table[VM_CACHE_PLACES];
+	uint64_t cache_refs; /* references that cache_data's lines are of: all but fetches */
 };
 
 const char *exit_reason_name(enum exit_reason r);
