@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/digest.h"
 #include "exp/internal.h"
@@ -108,6 +109,19 @@ static int check_reach(const struct exp *e, struct trace_error *err)
 
 /* ---- building ---- */
 
+/*
+ * Huge pages of the host make the simulation faster. But RAM that the host
+ * could not hold can only be used here and there, and then a touched frame, or
+ * frame-table entry, must cost the host one small page, not 512.
+ */
+static bool is_sparse(uint64_t bytes)
+{
+	static const uint64_t large = UINT64_C(256) << 30;
+	uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+
+	return bytes > MIN(host / 2, large);
+}
+
 static int build_machine(struct exp *e, struct trace_error *err)
 {
 	const struct machine_config mc = { .frag_percent = (uint8_t)e->c.frag_percent, .seed = e->c.seed };
@@ -125,8 +139,7 @@ static int build_machine(struct exp *e, struct trace_error *err)
 		return error_set(err, EXIT_RESOURCES, "this host cannot map %llu bytes for the machine's RAM (%s); lower --mem",
 				 (unsigned long long)e->bytes, strerror(errno));
 	e->ram = ram;
-	/* A touched frame must cost the host one page, not 512. */
-	madvise(ram, e->bytes, MADV_HUGEPAGE);
+	madvise(ram, e->bytes, is_sparse(e->bytes) ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
 	rc = machine_init(&e->machine, ram, e->bytes, &mc);
 	if (rc)
 		return error_set(err, rc == -ENOMEM ? EXIT_RESOURCES : EXIT_USAGE,

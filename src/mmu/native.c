@@ -8,6 +8,9 @@
  */
 #include "mmu/internal.h"
 
+/* Backing a page writes its frame-table entry and its state, 40 bytes of the host's memory. */
+enum { PAGES_MAX = 1 << 25 };
+
 static int possible(const struct vm *vm, const struct scheme *s, const struct mmu_config *c, const char **why)
 {
 	if (vm->contiguous_base != INVALID_FRAME)
@@ -18,6 +21,10 @@ static int possible(const struct vm *vm, const struct scheme *s, const struct mm
 	}
 	if (vm->nslots != 1 || vm->slot[0].base.v || (vm->slot[0].flags & SLOT_READONLY)) {
 		*why = "native needs guest memory in one writable run from address 0";
+		return -ENOTSUP;
+	}
+	if (vm->slot[0].npages > PAGES_MAX) {
+		*why = "native has all guest memory backed at the start, and 128 GiB is as much as it takes on";
 		return -ENOTSUP;
 	}
 	if (vm->resident) {
