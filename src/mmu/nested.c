@@ -273,16 +273,57 @@ static unsigned entry_order(const struct mmu *mmu, unsigned allowed)
 	return allowed;
 }
 
+static void unmap_one(struct mmu *mmu, const struct pt_entry *e)
+{
+	BUG_ON(mmu->p2m->org->unmap(mmu->p2m, e->key, e->order, NULL));
+	count_entry(mmu, e->order, -1);
+}
+
+/* Those of one slot's block b: an entry never outlives its gfns' backing, so there is none elsewhere. */
+static void unmap_block(struct mmu *mmu, const struct memslot *s, uint64_t b, uint64_t start, uint64_t end)
+{
+	uint64_t first = ((s->base.v >> ORDER_2M) + b) << ORDER_2M;
+	struct pt_entry e;
+
+	for (uint64_t at = MAX(start, first); at < MIN(end, first + GFN_BLOCK);) {
+		if (pt_find(mmu->p2m, (struct pt_key){ mmu->gpa_space, at }, &e)) {
+			at++;
+			continue;
+		}
+		unmap_one(mmu, &e);
+		at = e.key.page + BIT(e.order);
+	}
+}
+
+/*
+ * In a table that serves the whole machine, what follows a page is found only by
+ * reading all VMs' entries: the VM's own backed gfns are looked up instead.
+ */
+static void unmap_shared(struct mmu *mmu, uint64_t start, uint64_t end)
+{
+	for (unsigned i = 0; i < mmu->vm->nslots; i++) {
+		const struct memslot *s = &mmu->vm->slot[i];
+		uint64_t from = MAX(start, s->base.v), to = MIN(end, s->base.v + s->npages);
+
+		for (uint64_t b = from >> ORDER_2M; from < to && b <= (to - 1) >> ORDER_2M; b++)
+			if (s->blocks[b - (s->base.v >> ORDER_2M)].backed)
+				unmap_block(mmu, s, b - (s->base.v >> ORDER_2M), from, to);
+	}
+}
+
 static int unmap_all(struct mmu *mmu, uint64_t start, uint64_t end)
 {
 	struct pt_entry e;
 	uint64_t at = start;
 
+	if (mmu->p2m_shared) {
+		unmap_shared(mmu, start, end);
+		return 0;
+	}
 	while (at < end && !mmu->p2m->org->next(mmu->p2m, (struct pt_key){ mmu->gpa_space, at }, &e)) {
 		if (e.key.page >= end)
 			break;
-		BUG_ON(mmu->p2m->org->unmap(mmu->p2m, e.key, e.order, NULL));
-		count_entry(mmu, e.order, -1);
+		unmap_one(mmu, &e);
 		at = e.key.page + BIT(e.order);
 		/* The organisation may have freed tables that a walk would start from. */
 		if (mmu->p2m->org->hierarchical && mmu->cpu->host_wc.any)
