@@ -327,7 +327,7 @@ static int audit_entry(struct mmu *mmu, uint32_t group, unsigned way, const char
 	return bad(why, "a shadow entry leads to a frame of another VM");
 }
 
-static int cache_audit(struct mmu *mmu, const char **why)
+static int keyed_cache_audit(struct mmu *mmu, const char **why)
 {
 	const struct shadow_cache *c = cache_of(mmu);
 	uint64_t n = 0, counted = 0;
@@ -347,7 +347,7 @@ static int cache_audit(struct mmu *mmu, const char **why)
 	return n == c->entries && n == counted ? 0 : bad(why, "the shadow cache's counts of entries are wrong");
 }
 
-static uint64_t cache_bytes(const struct mmu *mmu)
+static uint64_t keyed_cache_bytes(const struct mmu *mmu)
 {
 	return mmu->ptm.m.table_bytes;
 }
@@ -363,6 +363,6 @@ const struct keyed_table keyed_cache = {
 	.unmap = cache_unmap,
 	.protect = cache_protect,
 	.next = cache_next,
-	.audit = cache_audit,
-	.bytes = cache_bytes,
+	.audit = keyed_cache_audit,
+	.bytes = keyed_cache_bytes,
 };
