@@ -110,7 +110,7 @@ class Cli(unittest.TestCase):
         for name in ['record', 'tour', 'quiz', 'report', 'scan', 'guest', 'sweep', 'serve', 'top']:
             self.assert_says(2, f'command {name} is not built yet', name)
         self.assert_says(2, 'not built yet', 'shell')
-        for args in [['--reclaim', 'balloon'], ['--overcommit', '2'], ['--caches', 'x'], ['--advise'],
+        for args in [['--reclaim', 'balloon'], ['--overcommit', '2'], ['--advise'],
                      ['--scheme', 'agile'], ['--scheme', 'paravirt']]:
             self.assert_says(2, 'not built yet', 'run', *args, WORK)
         self.assert_says(2, 'not built yet', 'run', 'guest:xv6')
