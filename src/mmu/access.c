@@ -218,11 +218,8 @@ static NOINLINE enum access_status xlate_miss(struct vcpu *v, enum segment seg, 
 		if (!v->space)
 			return ACCESS_NOMEM;
 	}
-	if (unlikely(v->mmu->config.tlb_software)) {
-		if (seg == SEG_PAGED)
-			return soft_tlb_miss(v, va, kind, x);
-		soft_segment_miss(v);
-	}
+	if (unlikely(v->mmu->config.tlb_software) && seg == SEG_PAGED)
+		return soft_tlb_miss(v, va, kind, x);
 	return walk_until_done(v, seg, va, kind, x);
 }
 

@@ -187,6 +187,7 @@ struct mmu {
 	struct pt *p2m;
 	bool p2m_shared;
 	struct shadow *shadow;
+	bool by_software;            /* the hypervisor itself looks a gpa up: no cache of a walker's helps, and it is in already */
 	struct mmu_explain *explain; /* an explanation is under way; else NULL */
 };
 

@@ -55,10 +55,9 @@ static void nested_tlb_fill(struct mmu *mmu, uint64_t gfn, const struct host_map
 	cpu->nested_codes |= (uint8_t)BIT(code);
 }
 
-/* A processor that walks no table caches none; then the hypervisor itself looks a gpa up. */
 static bool has_nested_tlb(const struct mmu *mmu)
 {
-	return mmu->cpu->nested.present && !mmu->config.tlb_software;
+	return mmu->cpu->nested.present && !mmu->by_software;
 }
 
 /*
@@ -502,8 +501,7 @@ static int nested_fault(struct vcpu *v, struct mmu_fault *f)
 
 	if (err)
 		return err;
-	/* With a TLB managed by software the hypervisor, which looked, is in already. */
-	if (!mmu->config.tlb_software)
+	if (!mmu->by_software)
 		vm_stats_exit(&vm->stats, map.hidden || !vm->dirty_logging || !write ? EXIT_HIDDEN_FAULT : EXIT_DIRTY);
 	say(mmu, f, "hva to frame", map.hidden ? "a zeroed frame is found and given" : "the frame is there already",
 	    gfn, hva, map.mfn);

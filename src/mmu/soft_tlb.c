@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tlb=software: hardware walks no table. A miss of the guest's:
+ * tlb=software: hardware walks no table of the guest's. A miss:
  *
  *     program ──miss──▶ hypervisor ──calls──▶ guest's handler      1  tlb_miss (tlb_modify: an
  *                                              │ walks its tables      entry was there, too weak)
@@ -20,6 +20,9 @@
  * here. Nothing was read, so nothing is tracked: a store to a table is seen
  * when the guest writes the TLB again or fences (MIPS: the kernel's duty).
  * Changes of gpa → machine drop entries by frame as ever.
+ *
+ * The unmapped segment, by which the handler reads, is translated as the
+ * scheme does it under any setting: it adds no entry to the three.
  */
 #include "mmu/soft_tlb.h"
 #include "mmu/privilege.h"
@@ -35,11 +38,6 @@ static void restore_lookups(struct tlb_counts *c, const struct tlb_counts *was)
 	c->l1d_misses = was->l1d_misses;
 	c->l2_hits = was->l2_hits;
 	c->l2_misses = was->l2_misses;
-}
-
-void soft_segment_miss(struct vcpu *v)
-{
-	leave_guest(v, EXIT_SEGMENT_MISS);
 }
 
 static uint64_t peek(const struct vcpu *v, uint64_t va, enum acc_kind kind)
@@ -68,15 +66,39 @@ static bool is_absurd(const struct vcpu *v, const struct guest_tlb_entry *e)
 	       !gpt_va_ok(v->paging.params.fmt, e->gva, false);
 }
 
-/*
- * The entry that goes in: the guest's, with machine addresses. Asks the p2m
- * as often as something must be mended. ACCESS_FAULT: v->fault.
- */
-static enum access_status to_machine(struct vcpu *v, const struct guest_tlb_entry *e, enum acc_kind kind,
-				     struct tlb_entry *out)
+/* The mode's own look, as often as something must be mended. ACCESS_FAULT: v->fault. */
+static enum access_status ask(struct vcpu *v, const struct guest_tlb_entry *e, struct mmu_fault *f)
 {
 	const struct guest_half half = { .gpa = GPA(e->gpa), .rights = e->rights, .order = e->order };
 	const struct mode_ops *ops = v->mmu->ops;
+
+	for (int tries = 0; tries < TRIES_MAX; tries++) {
+		walk_begin(f, &half);
+		enum walked w = ops->walk(v, f);
+
+		v->mmu->vm->stats.soft_p2m_refs += f->refs;
+		if (w == WALKED_OK) {
+			check_entry(v, f);
+			return ACCESS_OK;
+		}
+		if (w == WALKED_INJECT) {
+			own_fault(v, e, f->kind, f->why);
+			v->fault.error_code = f->error_code;
+			return ACCESS_FAULT;
+		}
+		int r = ops->fault(v, f);
+
+		if (r != MMU_FIXED && r != MMU_RETRY)
+			return give_up(v, r);
+	}
+	BUG_ON("a TLB write made no progress");
+	return ACCESS_CRASH;
+}
+
+/* The entry that goes in: the guest's, with machine addresses. ACCESS_FAULT: v->fault. */
+static enum access_status to_machine(struct vcpu *v, const struct guest_tlb_entry *e, enum acc_kind kind,
+				     struct tlb_entry *out)
+{
 	struct mmu_fault f;
 
 	if (e->gpa >> GPA_BITS) {
@@ -84,28 +106,13 @@ static enum access_status to_machine(struct vcpu *v, const struct guest_tlb_entr
 		return ACCESS_FAULT;
 	}
 	fault_init(&f, v, SEG_PAGED, e->gva, kind);
-	for (int tries = 0; tries < TRIES_MAX; tries++) {
-		walk_begin(&f, &half);
-		enum walked w = ops->walk(v, &f);
+	v->mmu->by_software = true;
+	enum access_status s = ask(v, e, &f);
 
-		v->mmu->vm->stats.soft_p2m_refs += f.refs;
-		if (w == WALKED_OK) {
-			check_entry(v, &f);
-			*out = f.entry;
-			return ACCESS_OK;
-		}
-		if (w == WALKED_INJECT) {
-			own_fault(v, e, kind, f.why);
-			v->fault.error_code = f.error_code;
-			return ACCESS_FAULT;
-		}
-		int r = ops->fault(v, &f);
-
-		if (r != MMU_FIXED && r != MMU_RETRY)
-			return give_up(v, r);
-	}
-	BUG_ON("a TLB write made no progress");
-	return ACCESS_CRASH;
+	v->mmu->by_software = false;
+	if (!s)
+		*out = f.entry;
+	return s;
 }
 
 /* The kind of access that an entry written for `kind` can serve. */

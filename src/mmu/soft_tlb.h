@@ -9,7 +9,4 @@
 enum access_status soft_tlb_miss(struct vcpu *v, uint64_t va, enum acc_kind kind, struct xlat *x);
 /* The handler returns: what it wrote goes in. */
 void soft_tlb_return(struct vcpu *v);
-/* A miss of the unmapped segment: counted; the hypervisor alone fills it, by the mode's walk. */
-void soft_segment_miss(struct vcpu *v);
-
 #endif

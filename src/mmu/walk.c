@@ -165,7 +165,7 @@ static void host_fill(struct walk_cache *wc, const struct walk_req *req, const s
 void host_walk(struct mmu *mmu, struct pt *pt, struct walk_cache *wc, const struct walk_req *req, struct walk *w)
 {
 	struct walk_req r = *req;
-	bool cached = pt->org->hierarchical && wc->any && !mmu->config.tlb_software;
+	bool cached = pt->org->hierarchical && wc->any && !mmu->by_software;
 
 	if (cached)
 		host_start(mmu, wc, &r);

@@ -20,7 +20,6 @@
 	X(TLB_MODIFY, "tlb_modify")       /* one too weak: the same handler */         \
 	X(TLB_WRITE, "tlb_write")         /* the handler's write to the TLB */         \
 	X(TLB_RETURN, "tlb_return")       /* its return */                             \
-	X(SEGMENT_MISS, "segment_miss")   /* of the unmapped segment: no guest code runs */ \
 	/* cpu=trap (mmu/privilege.c) */                                               \
 	X(SYSCALL, "syscall")             /* a system call, reflected */               \
 	X(SYSRET, "sysret")               /* its return, emulated */                   \

@@ -48,7 +48,7 @@ static void each_miss_has_three_entries(void **state)
 		assert_int_equal(o.vm.exit_by[EXIT_TLB_MISS], pages);
 		assert_int_equal(o.vm.exit_by[EXIT_TLB_WRITE], pages);
 		assert_int_equal(o.vm.exit_by[EXIT_TLB_RETURN], pages);
-		assert_int_equal(o.vm.exits, 3 * pages + o.vm.exit_by[EXIT_SEGMENT_MISS]);
+		assert_int_equal(o.vm.exits, 3 * pages);
 		assert_int_equal(o.vm.walks + o.vm.fault_walks, 0);
 		/* Twice a miss: once finding nothing, once for what the fault made. Four levels each, at most. */
 		assert_int_equal(o.stats.tlb_refills, 2 * pages);
@@ -119,7 +119,9 @@ static void random_works_too(void **state)
 		assert_int_equal(by[EXIT_TLB_WRITE], o.vm.soft_misses - o.stats.segv);
 		segv += o.stats.segv;
 		assert_int_equal(o.vm.exits, sum_of_reasons(&o.vm));
-		assert_int_equal(by[EXIT_HIDDEN_FAULT] + by[EXIT_EXCEPTION] + by[EXIT_IRET], 0);
+		assert_int_equal(by[EXIT_EXCEPTION] + by[EXIT_IRET], 0);
+		/* Frames that the handler's write brought are no exits of their own. */
+		assert_true(by[EXIT_HIDDEN_FAULT] < o.vm.hidden_total);
 		assert_int_equal(by[EXIT_FENCE] + by[EXIT_FENCE_ALL], o.stats.fences);
 		script_fini(&s);
 	}
