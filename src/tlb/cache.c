@@ -102,8 +102,8 @@ static void fill(struct cache *c, unsigned k, uint64_t line)
 	if (c->holds[k] == CACHE_INCLUSIVE)
 		for (unsigned i = 0; i < k; i++)
 			tlb_array_remove(&c->level[i], displaced);
-	/* It may be in a smaller level still: then a later eviction from there is not one from here. */
-	if (next < CACHE_LEVELS && c->holds[next] == CACHE_VICTIM && array_slot(&c->level[next], displaced) < 0)
+	/* It came here by leaving the victim cache, or without ever being there. */
+	if (next < CACHE_LEVELS && c->holds[next] == CACHE_VICTIM)
 		fill(c, next, displaced);
 }
 
