@@ -152,6 +152,7 @@ const struct mode_ops *mode_find(const char *name, size_t len);
 
 struct track_page;
 struct shadow;
+struct agile;
 
 struct track_recent;
 struct mmu {
@@ -188,6 +189,7 @@ struct mmu {
 	bool p2m_shared;
 	struct shadow *shadow;
 	bool by_software;            /* the hypervisor itself looks a gpa up: no cache of a walker's helps, and it is in already */
+	struct agile *agile;
 	struct mmu_explain *explain; /* an explanation is under way; else NULL */
 };
 
@@ -260,6 +262,17 @@ hpa_t guest_mem_hpa(struct pt_mem *m, uint64_t addr);
  */
 enum walk_caches { WALK_COLD, WALK_CACHED };
 void guest_walk(struct guest_mem *g, struct mmu_fault *f, enum walk_caches caches);
+/*
+ * The same from a table below the root, of a hierarchical guest table, beside
+ * all walk caches; what was read is tracked.
+ */
+struct guest_start {
+	int level;       /* < 0: the root */
+	uint64_t table;  /* gpa */
+	uint8_t rights;  /* that the entries above it leave */
+	mfn_t mfn;       /* where it stands, if the walker knows; INVALID_MFN: it asks the second stage */
+};
+void guest_walk_from(struct guest_mem *g, struct mmu_fault *f, const struct guest_start *from);
 /*
  * Walks a table of the hypervisor's own (p2m, shadow) with the walk cache wc;
  * hierarchical organisations only start from it.

@@ -82,6 +82,7 @@ struct mmu_config {
 	bool cpu_trap;         /* cpu=trap: the guest's kernel runs deprivileged */
 	bool long_way;         /* every TLB miss goes the long way (mmu/quick.h): for tests that compare */
 	unsigned shadow_budget; /* shadow pages at most; 0: a quarter of the machine's frames */
+	unsigned interval;     /* how often agile and adaptive decide: TLB misses, references; 0: their own */
 	unsigned flood_limit;  /* writes to a table without a use of it before it is dropped; 0: 3 as KVM */
 };
 

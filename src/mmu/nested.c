@@ -11,7 +11,7 @@
  *
  * References: g + (g + 1) c for g guest levels and a p2m that costs c.
  */
-#include "mmu/internal.h"
+#include "mmu/nested.h"
 
 struct host_map {
 	uint64_t mfn; /* of the gpa's own frame */
@@ -411,9 +411,8 @@ static enum walked need_help(struct mmu_fault *f, gpa_t gpa, enum acc_kind kind)
 	return WALKED_HELP;
 }
 
-static enum walked nested_walk_guest(struct mmu *mmu, struct mmu_fault *f)
+enum walked nested_walked(struct mmu *mmu, struct mmu_fault *f)
 {
-	guest_walk(&mmu->hw, f, WALK_CACHED);
 	if (f->walk.status == WALK_VIOLATION)
 		return need_help(f, mmu->hw.violation, mmu->hw.violation_kind);
 	if (f->walk.status != WALK_OK) {
@@ -421,29 +420,13 @@ static enum walked nested_walk_guest(struct mmu *mmu, struct mmu_fault *f)
 		f->error_code = f->walk.error_code;
 		return WALKED_INJECT;
 	}
-	return WALKED_OK;
+	return nested_data(mmu, f, f->walk.order, f->walk.rights);
 }
 
-static enum walked nested_walk_both(struct mmu *mmu, struct mmu_fault *f)
+enum walked nested_data(struct mmu *mmu, struct mmu_fault *f, uint8_t order, uint8_t rights)
 {
-	uint8_t order = ORDER_1G, rights = RIGHT_ALL;
-	struct host_map h;
-
-	if (f->half) {
-		f->gpa = f->half->gpa;
-		rights = f->half->rights;
-		order = f->half->order;
-	} else if (f->space->bare) {
-		f->gpa = GPA(f->va);
-	} else {
-		enum walked w = nested_walk_guest(mmu, f);
-
-		if (w != WALKED_OK)
-			return w;
-		order = f->walk.order;
-		rights = f->walk.rights;
-	}
 	gfn_t gfn = gpa_to_gfn(f->gpa);
+	struct host_map h;
 
 	/* Wanted right after the second stage, whether it finds the gfn or not. */
 	gfn_prefetch(mmu->vm, gfn);
@@ -455,6 +438,20 @@ static enum walked nested_walk_both(struct mmu *mmu, struct mmu_fault *f)
 	}
 	make_entry(mmu, f, gfn.v, order, rights, h.mfn, h.order, h.rights);
 	return WALKED_OK;
+}
+
+static enum walked nested_walk_both(struct mmu *mmu, struct mmu_fault *f)
+{
+	if (f->half) {
+		f->gpa = f->half->gpa;
+		return nested_data(mmu, f, f->half->order, f->half->rights);
+	}
+	if (f->space->bare) {
+		f->gpa = GPA(f->va);
+		return nested_data(mmu, f, ORDER_1G, RIGHT_ALL);
+	}
+	guest_walk(&mmu->hw, f, WALK_CACHED);
+	return nested_walked(mmu, f);
 }
 
 static enum walked nested_walk(struct vcpu *v, struct mmu_fault *f)
@@ -563,7 +560,7 @@ static uint64_t table_bytes(const struct mmu *mmu)
 	return mmu->p2m->mem->table_bytes;
 }
 
-static const struct mode_ops nested_mode = {
+const struct mode_ops nested_mode = {
 	.name = "nested",
 	.summary = "two-dimensional: guest table and the hypervisor's gpa table, both walked by hardware",
 	.takes_org = true,

@@ -123,13 +123,10 @@ static gfn_t gfn_of(const struct mmu *mmu, uint64_t mfn)
 	return INVALID_GFN;
 }
 
-static enum walked walk(struct vcpu *v, struct mmu_fault *f)
+enum walked shadow_found(struct mmu *mmu, struct mmu_fault *f)
 {
-	struct mmu *mmu = v->mmu;
 	const struct walk *w = &f->walk;
 
-	if (!mmu->shadow->be->walk(v, f))
-		return WALKED_HELP;
 	/* Without CR0.WP a supervisor may store where the guest says no W; here it is the hypervisor's no. */
 	if (f->kind == ACC_WRITE && !(w->rights & RIGHT_W))
 		return WALKED_HELP;
@@ -141,6 +138,11 @@ static enum walked walk(struct vcpu *v, struct mmu_fault *f)
 	f->gpa = GPA(gfn.v << PAGE_SHIFT | (f->va & PAGE_MASK));
 	make_entry(mmu, f, gfn.v, w->order, w->rights | RIGHT_D, w->frame, w->order, w->rights & RIGHT_RWX);
 	return WALKED_OK;
+}
+
+static enum walked walk(struct vcpu *v, struct mmu_fault *f)
+{
+	return v->mmu->shadow->be->walk(v, f) ? shadow_found(v->mmu, f) : WALKED_HELP;
 }
 
 static void say(struct mmu *mmu, const struct mmu_fault *f, const char *step, const char *action,
@@ -194,7 +196,7 @@ static bool may_unsync(struct mmu *mmu, gfn_t gfn)
 }
 
 /* A store to a protected table: let it out of step, or emulate; a flooded one is dropped. */
-static int table_write(struct mmu *mmu, gfn_t gfn)
+int shadow_table_write(struct mmu *mmu, gfn_t gfn)
 {
 	struct vm_stats *st = &mmu->vm->stats;
 
@@ -206,6 +208,10 @@ static int table_write(struct mmu *mmu, gfn_t gfn)
 		for_each_sp_of(mmu->shadow, gfn.v, sp)
 			sp_unsync(sp);
 		return MMU_FIXED;
+	}
+	if (mmu->shadow->hooks) {
+		mmu->shadow->hooks->trapped(mmu, gfn);
+		return MMU_EMULATE;
 	}
 	for_each_sp_of(mmu->shadow, gfn.v, sp)
 		sp->writes++;
@@ -282,12 +288,14 @@ static int fault(struct vcpu *v, struct mmu_fault *f)
 		return MMU_EMULATE;
 	}
 	if (write && (gfn_flags(gfn_get(vm, fill.gfn)) & GFN_WPROT)) {
-		r = table_write(mmu, fill.gfn);
+		r = shadow_table_write(mmu, fill.gfn);
 		if (r != MMU_FIXED)
 			return r;
 	} else {
 		count_fill(mmu, f);
 	}
+	if (mmu->shadow->hooks && !mmu->shadow->hooks->prepare(mmu, &fill))
+		return MMU_FIXED;
 	r = gfn_peek(vm, fill.gfn, &fill.map);
 	uint64_t seq = vm->mmu_seq;
 
@@ -556,7 +564,7 @@ static uint64_t root_by_gva(const struct mmu *mmu, const struct space *s, const 
 	.table_bytes = table_bytes,                                                \
 	.root_by_gva = root_by_gva
 
-static const struct mode_ops shadow_mode = {
+const struct mode_ops shadow_mode = {
 	.name = "shadow",
 	.summary = "one gva table built by the hypervisor; guest tables write-protected, or lazy",
 	.takes_org = true,

@@ -138,12 +138,23 @@ struct shadow_cache {
 	uint32_t count[2][ORDERS]; /* entries of spaces and global ones, by order: which probes hardware makes */
 };
 
+/* A mode that shadows only some of the guest's tables (agile) decides which. */
+struct shadow_hooks {
+	/* Is this guest table left as it is, walked by hardware? */
+	bool (*is_nested)(struct mmu *mmu, gfn_t gfn);
+	/* Before a fill is entered, when no page is busy. False: the root itself is nested, nothing is to be entered. */
+	bool (*prepare)(struct mmu *mmu, const struct shadow_fill *fill);
+	/* A store to a shadowed table was trapped. */
+	void (*trapped)(struct mmu *mmu, gfn_t gfn);
+};
+
 enum { SHADOW_BUCKETS = 1024 };
 
 struct shadow {
 	const struct shadow_backend *be;
 	const struct gpt_format *fmt;
 	struct shadow_page *bucket[SHADOW_BUCKETS];
+	const struct shadow_hooks *hooks; /* agile; else NULL */
 	struct list pages;    /* every page, most recently used first */
 	struct list unsynced;
 	unsigned npages, budget, flood_limit;
@@ -153,6 +164,14 @@ struct shadow {
 	struct org_table *table[SPACE_BUCKETS]; /* and else one a space, by number */
 	struct shadow_cache cache; /* keyed_cache */
 };
+
+/* ---- shadow.c ---- */
+
+extern const struct mode_ops shadow_mode;
+/* f->walk found a shadow leaf: may this access use it? Fills f->entry. */
+enum walked shadow_found(struct mmu *mmu, struct mmu_fault *f);
+/* A store to a protected table: an exit. MMU_EMULATE or MMU_FIXED. */
+int shadow_table_write(struct mmu *mmu, gfn_t gfn);
 
 /* ---- shadow_page.c ---- */
 

@@ -4,58 +4,21 @@
  * if that covers the guest's addresses, else in the guest's.
  *
  * Invariants: an entry that points to a page is among that page's parents; a
- * leaf entry is in .sptes of the first machine frame it maps; sp->present
- * counts entries of both kinds.
+ * leaf entry is in .sptes of the first machine frame it maps, a switch in
+ * .sptes of the guest table's; sp->present counts entries of all kinds.
  */
-#include "mmu/shadow.h"
+#include "mmu/shadow_radix.h"
 
-static unsigned entry_size(const struct mmu *mmu) { return mmu->shadow->fmt->entry_size; }
-
-static uint64_t spte_at(const struct mmu *mmu, uint64_t sptep)
-{
-	uint64_t spte = 0;
-
-	memcpy(&spte, machine_ptr(mmu->vm->hv->m, HPA(sptep)), entry_size(mmu));
-	return spte;
-}
-
-static void set_spte(struct mmu *mmu, uint64_t sptep, uint64_t spte)
-{
-	BUG_ON(ptm_store(&mmu->ptm.m, sptep, entry_size(mmu), &spte));
-}
-
-static uint64_t sptep_of(const struct shadow_page *sp, uint64_t index)
-{
-	return sp->table + index * entry_size(sp->mmu);
-}
-
-/* Not present, and told from an entry never set: the lowest bit that is not the valid one. */
-static uint64_t dropped_mark(const struct gpt_format *fmt)
-{
-	return fmt->valid & 1 ? 2 : 1;
-}
-
-static unsigned leaf_order(const struct gpt_format *fmt, unsigned level)
-{
-	return gpt_level_order(fmt, level);
-}
-
-static uint64_t span(const struct gpt_format *fmt, unsigned level)
-{
-	return BIT(fmt->level[level].shift + fmt->level[level].bits);
-}
-
-static struct frame *leaf_frame(const struct mmu *mmu, uint64_t spte)
-{
-	return machine_frame(mmu->vm->hv->m, MFN(gpt_frame(mmu->shadow->fmt, spte)));
-}
-
-static void zap_spte(struct shadow_page *sp, uint64_t index, enum drop_how how)
+void radix_zap_spte(struct shadow_page *sp, uint64_t index, enum drop_how how)
 {
 	struct mmu *mmu = sp->mmu;
 	const struct gpt_format *fmt = mmu->shadow->fmt;
 	uint64_t sptep = sptep_of(sp, index), spte = spte_at(mmu, sptep);
 
+	if (is_switch(fmt, spte)) {
+		switch_drop(sp, index);
+		return;
+	}
 	if (!gpt_is_present(fmt, spte)) {
 		/* A mark stays a mark until a fence, unless everything goes. */
 		if (spte && how == DROP_CLEAR)
@@ -80,26 +43,16 @@ static void zap_spte(struct shadow_page *sp, uint64_t index, enum drop_how how)
 	}
 }
 
-static uint64_t index_of(const struct shadow_page *sp, uint64_t sptep)
-{
-	return (sptep - sp->table) / entry_size(sp->mmu);
-}
-
-static uint64_t entries_of(const struct shadow_page *sp)
-{
-	return BIT(sp->mmu->shadow->fmt->level[sp->role.level].bits);
-}
-
 static void radix_empty(struct shadow_page *sp)
 {
 	struct rmap_iter it;
 
 	for (uint64_t i = 0, n = entries_of(sp); i < n && sp->present; i++)
-		zap_spte(sp, i, DROP_CLEAR);
+		radix_zap_spte(sp, i, DROP_CLEAR);
 	while (rmap_first(sp->parents, &it)) {
 		struct shadow_page *parent = sp_of_table(sp->mmu, it.name);
 
-		zap_spte(parent, index_of(parent, it.name), DROP_CLEAR);
+		radix_zap_spte(parent, index_of(parent, it.name), DROP_CLEAR);
 	}
 }
 
@@ -171,6 +124,14 @@ static void key_for(struct mmu *mmu, const struct shadow_fill *fill, unsigned le
 	}
 }
 
+/* Does the guest table that decides this page stay the guest's own (agile)? */
+static bool is_nested(struct mmu *mmu, const struct page_key *k)
+{
+	const struct shadow_hooks *h = mmu->shadow->hooks;
+
+	return unlikely(h != NULL) && k->role.kind == SP_PLACED && h->is_nested(mmu, GFN(k->gfn));
+}
+
 static struct shadow_page *page_for(struct mmu *mmu, const struct shadow_fill *fill, unsigned level)
 {
 	struct page_key k;
@@ -189,7 +150,7 @@ static void replace_spte(struct shadow_page *sp, uint64_t index)
 	struct mmu *mmu = sp->mmu;
 	bool table = !gpt_is_leaf(mmu->shadow->fmt, sp->role.level, spte_at(mmu, sptep_of(sp, index)));
 
-	zap_spte(sp, index, DROP_CLEAR);
+	radix_zap_spte(sp, index, DROP_CLEAR);
 	if (table)
 		flush_walks(mmu);
 }
@@ -205,7 +166,7 @@ static int link_child(struct shadow_page *sp, uint64_t index, struct shadow_page
 	if (gpt_is_present(fmt, have) && !gpt_is_leaf(fmt, sp->role.level, have) &&
 	    gpt_frame(fmt, have) == gpt_frame(fmt, want))
 		return 0;
-	if (gpt_is_present(fmt, have))
+	if (gpt_is_present(fmt, have) || is_switch(fmt, have))
 		replace_spte(sp, index);
 	int err = rmap_add(mmu->vm->hv->m, &child->parents, rmap_sptep(HPA(sptep)));
 	if (err)
@@ -215,7 +176,7 @@ static int link_child(struct shadow_page *sp, uint64_t index, struct shadow_page
 	return 0;
 }
 
-static int set_leaf(struct shadow_page *sp, const struct shadow_fill *fill)
+int radix_set_leaf(struct shadow_page *sp, const struct shadow_fill *fill)
 {
 	struct mmu *mmu = sp->mmu;
 	const struct gpt_format *fmt = mmu->shadow->fmt;
@@ -234,6 +195,8 @@ static int set_leaf(struct shadow_page *sp, const struct shadow_fill *fill)
 			set_spte(mmu, sptep, want);
 			return 0;
 		}
+		replace_spte(sp, index);
+	} else if (is_switch(fmt, have)) {
 		replace_spte(sp, index);
 	}
 	int err = rmap_add(mmu->vm->hv->m, &machine_frame(mmu->vm->hv->m, MFN(mfn))->sptes, rmap_sptep(HPA(sptep)));
@@ -293,6 +256,15 @@ static struct shadow_page *linked_page(struct mmu *mmu, const struct shadow_fill
 	return sp_is(sp, k.gfn, &k.role, k.guest_table) ? sp : NULL;
 }
 
+/* A leaf was set: a page that was empty before may be filled whole. */
+static void made_leaf(struct shadow_page *sp, const struct shadow_fill *fill)
+{
+	const struct shadow_hooks *h = sp->mmu->shadow->hooks;
+
+	if (unlikely(h != NULL) && sp->present == 1 && sp->role.kind == SP_PLACED && !sp->role.level)
+		switch_fill_page(sp, fill);
+}
+
 /* Finds, makes and links the pages from the root down, then sets the leaf. */
 static int radix_enter(struct mmu *mmu, const struct shadow_fill *fill)
 {
@@ -300,12 +272,13 @@ static int radix_enter(struct mmu *mmu, const struct shadow_fill *fill)
 	struct shadow_fill now = *fill;
 	struct shadow_page *path[GPT_LEVELS_MAX];
 	unsigned n = 0;
+	bool switched = false;
 	int err = 0;
 	struct shadow_page *sp = linked_page(mmu, fill, target_level(fmt, MIN(fill->guest_order, fill->map.order)));
 
 	if (sp) {
 		sp_used(sp);
-		return set_leaf(sp, fill);
+		return radix_set_leaf(sp, fill);
 	}
 	sp = root_for(mmu, fill);
 	while (sp) {
@@ -315,20 +288,44 @@ static int radix_enter(struct mmu *mmu, const struct shadow_fill *fill)
 		err = gfn_peek(mmu->vm, fill->gfn, &now.map);
 		if (err || sp->role.level <= target_level(fmt, MIN(now.guest_order, now.map.order)))
 			break;
-		struct shadow_page *child = page_for(mmu, fill, sp->role.level - 1u);
+		struct page_key k;
+
+		key_for(mmu, fill, sp->role.level - 1u, &k);
+		if (is_nested(mmu, &k)) {
+			err = switch_set(sp, fill->va, k.gfn, k.role.rights);
+			switched = true;
+			break;
+		}
+		struct shadow_page *child = sp_get(mmu, k.gfn, &k.role, k.guest_table);
 
 		if (child)
 			err = link_child(sp, gpt_index(fmt, sp->role.level, fill->va, false), child);
 		sp = err ? NULL : child;
 	}
-	if (!err)
-		err = sp ? set_leaf(sp, &now) : -ENOMEM;
+	if (!err && !switched)
+		err = sp ? radix_set_leaf(sp, &now) : -ENOMEM;
+	if (!err && !switched)
+		made_leaf(sp, &now);
 	while (n)
 		path[--n]->busy = false;
 	return err;
 }
 
 /* ---- the hardware's walk ---- */
+
+void shadow_track_path(struct mmu *mmu, struct space *s, struct mmu_fault *f)
+{
+	for (unsigned i = 0; i < f->walk.ntables; i++) {
+		const struct shadow_page *sp = sp_of_table(mmu, f->walk.table[i].addr);
+		struct walk_table t = { .addr = sp->guest_table, .level = sp->role.guest_level, .positional = true };
+
+		if (sp->role.kind == SP_PLACED && !track_table(mmu, s, &t, f->va))
+			f->cacheable = false;
+	}
+	/* Nor may the walk cache keep what nobody watches. */
+	if (!f->cacheable && mmu->cpu->guest_wc.any)
+		wc_inval_range(&mmu->cpu->guest_wc, s->number, f->va, PAGE_SIZE);
+}
 
 static bool radix_walk(struct vcpu *v, struct mmu_fault *f)
 {
@@ -360,16 +357,7 @@ static bool radix_walk(struct vcpu *v, struct mmu_fault *f)
 	}
 	if (f->walk.leaf & fmt->no_read)
 		f->walk.rights &= (uint8_t)~RIGHT_R;
-	for (unsigned i = 0; i < f->walk.ntables; i++) {
-		const struct shadow_page *sp = sp_of_table(mmu, f->walk.table[i].addr);
-		struct walk_table t = { .addr = sp->guest_table, .level = sp->role.guest_level, .positional = true };
-
-		if (sp->role.kind == SP_PLACED && !track_table(mmu, s, &t, f->va))
-			f->cacheable = false;
-	}
-	/* Nor may the walk cache keep what nobody watches. */
-	if (!f->cacheable && mmu->cpu->guest_wc.any)
-		wc_inval_range(&mmu->cpu->guest_wc, s->number, f->va, PAGE_SIZE);
+	shadow_track_path(mmu, s, f);
 	return true;
 }
 
@@ -381,7 +369,7 @@ static void drop_offsets(struct shadow_page *sp, uint64_t first, uint64_t last, 
 	unsigned shift = sp->mmu->shadow->fmt->level[sp->role.level].shift;
 
 	for (uint64_t i = first >> shift; i <= last >> shift; i++)
-		zap_spte(sp, i, how);
+		radix_zap_spte(sp, i, how);
 }
 
 static void radix_drop_bytes(struct shadow_page *sp, uint64_t first, uint64_t last, enum drop_how how)
@@ -403,7 +391,7 @@ static void radix_drop_bytes(struct shadow_page *sp, uint64_t first, uint64_t la
 }
 
 /* Down the tree of one space to the page that holds va at the lowest level; NULL: none. */
-static struct shadow_page *leaf_page(struct mmu *mmu, struct space *s, uint64_t va)
+struct shadow_page *radix_leaf_page(struct mmu *mmu, struct space *s, uint64_t va)
 {
 	const struct gpt_format *fmt = mmu->shadow->fmt;
 	struct shadow_page *sp = s->shadow_root;
@@ -425,11 +413,11 @@ static void radix_drop_range(struct mmu *mmu, struct space *s, uint64_t va, uint
 	const struct gpt_format *fmt = mmu->shadow->fmt;
 
 	for (uint64_t at = va; at - va < bytes;) {
-		struct shadow_page *sp = leaf_page(mmu, s, at);
+		struct shadow_page *sp = radix_leaf_page(mmu, s, at);
 		unsigned shift = fmt->level[sp ? sp->role.level : 0].shift;
 
 		if (sp)
-			zap_spte(sp, gpt_index(fmt, sp->role.level, at, false), DROP_CLEAR);
+			radix_zap_spte(sp, gpt_index(fmt, sp->role.level, at, false), DROP_CLEAR);
 		at = align_down(at, BIT(shift)) + BIT(shift);
 	}
 }
@@ -450,142 +438,13 @@ static void radix_weaken(struct mmu *mmu, struct frame *frame, uint64_t name, ui
 	uint64_t spte = spte_at(mmu, name);
 
 	if (!keep) {
-		zap_spte(sp, index_of(sp, name), DROP_CLEAR);
+		radix_zap_spte(sp, index_of(sp, name), DROP_CLEAR);
 		return;
 	}
+	/* It grants nothing by itself. */
+	if (is_switch(fmt, spte))
+		return;
 	set_spte(mmu, name, spte & ~(fmt->write | fmt->dirty));
-}
-
-/* ---- in step again ---- */
-
-/* Are the rights of this entry still among those the guest's entry gives? U and G must be the very same. */
-static bool allows_no_more(const struct shadow_page *sp, uint64_t spte, uint8_t guest)
-{
-	const struct gpt_format *fmt = sp->mmu->shadow->fmt;
-	uint8_t have = gpt_rights(fmt, sp->role.level, spte);
-	uint8_t above = sp->role.rights;
-
-	if (spte & fmt->no_read)
-		have &= (uint8_t)~RIGHT_R;
-	guest &= above | RIGHT_A | RIGHT_D | RIGHT_G;
-	guest |= above & RIGHT_G;
-	if (!(guest & RIGHT_D))
-		guest &= (uint8_t)~RIGHT_W;
-	return (guest & RIGHT_A) && !(have & ~guest & RIGHT_RWX) && !((have ^ guest) & (RIGHT_U | RIGHT_G));
-}
-
-/* Does the guest's table, read anew, still say what this entry says? */
-static void resync_entry(struct shadow_page *sp, uint64_t index)
-{
-	struct mmu *mmu = sp->mmu;
-	const struct gpt_format *fmt = mmu->shadow->fmt, *gf = mmu->config.guest_fmt;
-	uint64_t spte = spte_at(mmu, sptep_of(sp, index)), gpte = 0;
-	uint64_t offset = sp->role.base + (index << fmt->level[sp->role.level].shift);
-	uint64_t addr = sp->guest_table + (offset >> gf->level[sp->role.guest_level].shift) * gf->entry_size;
-	uint64_t inside = (offset & low_bits(gf->level[sp->role.guest_level].shift)) >> PAGE_SHIFT;
-	struct gfn_mapping map;
-
-	if (!spte)
-		return;
-	bool same = gpt_is_present(fmt, spte) && !gfn_peek(mmu->vm, GFN(addr >> PAGE_SHIFT), &map);
-
-	if (same) {
-		memcpy(&gpte, machine_ptr(mmu->vm->hv->m, mfn_to_hpa(map.mfn)) + (addr & PAGE_MASK), gf->entry_size);
-		same = gpt_is_present(gf, gpte) && gpt_is_leaf(gf, sp->role.guest_level, gpte) &&
-		       !gpt_is_reserved(gf, sp->role.guest_level, gpte, mmu->vcpu->paging.ctl) &&
-		       !gfn_peek(mmu->vm, GFN(gpt_frame(gf, gpte) + inside), &map) &&
-		       map.mfn.v == gpt_frame(fmt, spte) &&
-		       allows_no_more(sp, spte, gpt_rights(gf, sp->role.guest_level, gpte));
-	}
-	if (!same)
-		zap_spte(sp, index, DROP_CLEAR);
-}
-
-static unsigned radix_resync_page(struct shadow_page *sp)
-{
-	uint64_t n = entries_of(sp);
-
-	for (uint64_t i = 0; i < n; i++)
-		resync_entry(sp, i);
-	return (unsigned)n;
-}
-
-static unsigned radix_resync_va(struct mmu *mmu, struct space *s, uint64_t va)
-{
-	struct shadow_page *sp = leaf_page(mmu, s, va);
-
-	if (!sp || !sp->unsync)
-		return 0;
-	resync_entry(sp, gpt_index(mmu->shadow->fmt, sp->role.level, va, false));
-	return 1;
-}
-
-/* ---- checks ---- */
-
-static int bad(const char **why, const char *what)
-{
-	*why = what;
-	return -EINVAL;
-}
-
-static int audit_leaf(struct shadow_page *sp, uint64_t index, uint64_t spte, const char **why)
-{
-	struct mmu *mmu = sp->mmu;
-	const struct frame *f = leaf_frame(mmu, spte);
-	struct rmap_iter it;
-	struct gfn_mapping truth;
-
-	if (f->type != FRAME_GUEST)
-		return bad(why, "a shadow entry leads to a frame that is not a guest's");
-	if (!rmap_has(f->sptes, rmap_sptep(HPA(sptep_of(sp, index)))))
-		return bad(why, "a shadow entry is not in its frame's reverse map");
-	for_each_rmap(f->owners, it)
-		if (rmap_owner_vmid(it.name) == mmu->vm->vmid) {
-			if (gfn_peek(mmu->vm, rmap_owner_gfn(it.name), &truth) ||
-			    (gpt_rights(mmu->shadow->fmt, sp->role.level, spte) & RIGHT_RWX & ~truth.rights))
-				return bad(why, "a shadow entry allows more than the per-gfn truth");
-			return 0;
-		}
-	return bad(why, "a shadow entry leads to a frame of another VM");
-}
-
-static int audit_page(struct shadow_page *sp, uint64_t *leaves, const char **why)
-{
-	struct mmu *mmu = sp->mmu;
-	const struct gpt_format *fmt = mmu->shadow->fmt;
-	unsigned present = 0;
-
-	for (uint64_t i = 0, n = entries_of(sp); i < n; i++) {
-		uint64_t spte = spte_at(mmu, sptep_of(sp, i));
-
-		if (!gpt_is_present(fmt, spte))
-			continue;
-		present++;
-		if (gpt_is_leaf(fmt, sp->role.level, spte)) {
-			int err = audit_leaf(sp, i, spte, why);
-
-			if (err)
-				return err;
-			++*leaves;
-		} else {
-			const struct shadow_page *child = sp_of_table(mmu, gpt_frame(fmt, spte) << PAGE_SHIFT);
-
-			if (!child || !rmap_has(child->parents, rmap_sptep(HPA(sptep_of(sp, i)))))
-				return bad(why, "a shadow page does not know its parent");
-		}
-	}
-	return present == sp->present ? 0 : bad(why, "a shadow page's count of entries is wrong");
-}
-
-static int radix_audit(struct mmu *mmu, uint64_t *leaves, const char **why)
-{
-	list_for_each(l, &mmu->shadow->pages) {
-		int err = audit_page(list_entry(l, struct shadow_page, lru), leaves, why);
-
-		if (err)
-			return err;
-	}
-	return 0;
 }
 
 static int radix_attach(struct mmu *mmu) { return 0; }

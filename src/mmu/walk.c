@@ -105,29 +105,68 @@ static void note_register(const struct mmu_fault *f, struct walk *w)
 	w->ntables++;
 }
 
+/* The walker's view of the table is of its header as it is; else f->walk says that there is no table. */
+static bool is_open(struct space *s, struct mmu_fault *f)
+{
+	if (likely(!s->stale) || !space_open_table(s))
+		return true;
+	f->walk = (struct walk){ .status = WALK_FAULT, .why = WALK_WHY_BUS };
+	return false;
+}
+
+static void guest_begin(struct guest_mem *g, struct space *s, const struct mmu_fault *f, struct walk_req *req)
+{
+	s->pt.mem = &g->m;
+	guest_req(f, req);
+	guest_mem_begin(g);
+}
+
+static void guest_lookup(struct guest_mem *g, struct space *s, struct mmu_fault *f, struct walk_req *req)
+{
+	bool in_register = s->p.org->hierarchical && s->p.params.fmt->root_in_registers &&
+			   req->start_level < 0 && start_from_register(g, f, req);
+
+	s->p.org->lookup(&s->pt, req, &f->walk);
+	if (in_register)
+		note_register(f, &f->walk);
+	if (f->walk.status == WALK_OK)
+		f->gpa = GPA(f->walk.frame << PAGE_SHIFT | (f->va & PAGE_MASK));
+}
+
+void guest_walk_from(struct guest_mem *g, struct mmu_fault *f, const struct guest_start *from)
+{
+	struct space *s = g->mmu->cpu->space_of[f->space->number];
+	struct walk_req req;
+
+	if (!is_open(s, f))
+		return;
+	guest_begin(g, s, f, &req);
+	req.start_level = from->level;
+	req.start_table = from->table;
+	req.start_rights = from->rights;
+	if (from->mfn.v != INVALID_FRAME) {
+		g->hint_gfn = GFN(table_page(from->table));
+		g->hint_mfn = from->mfn;
+	}
+	guest_lookup(g, s, f, &req);
+	if (f->walk.status == WALK_OK)
+		f->cacheable &= track_walk(g->mmu, s, &f->walk, f->va);
+}
+
 void guest_walk(struct guest_mem *g, struct mmu_fault *f, enum walk_caches caches)
 {
 	/* The space is const to everyone but its table view, which follows the guest's header. */
 	struct space *s = g->mmu->cpu->space_of[f->space->number];
 	struct walk_req req;
 
-	if (unlikely(s->stale) && space_open_table(s)) {
-		f->walk = (struct walk){ .status = WALK_FAULT, .why = WALK_WHY_BUS };
+	if (!is_open(s, f))
 		return;
-	}
-	s->pt.mem = &g->m;
-	guest_req(f, &req);
-	guest_mem_begin(g);
+	guest_begin(g, s, f, &req);
 	bool cached = caches == WALK_CACHED && s->p.org->hierarchical && g->mmu->cpu->guest_wc.any;
 	if (cached)
 		start_from_cache(g, f, &req);
-	bool in_register = s->p.org->hierarchical && s->p.params.fmt->root_in_registers &&
-			   req.start_level < 0 && start_from_register(g, f, &req);
-	s->p.org->lookup(&s->pt, &req, &f->walk);
-	if (in_register)
-		note_register(f, &f->walk);
+	guest_lookup(g, s, f, &req);
 	if (f->walk.status == WALK_OK) {
-		f->gpa = GPA(f->walk.frame << PAGE_SHIFT | (f->va & PAGE_MASK));
 		/* Whatever comes of the access: walk caches too hold only what is tracked. */
 		if (caches == WALK_CACHED)
 			f->cacheable = track_walk(g->mmu, s, &f->walk, f->va);

@@ -292,9 +292,9 @@ void oracle_store(struct oracle *o, bool bare, bool user, uint64_t va, unsigned 
 	if (!place_both(o, bare, user, va, size, ACC_WRITE, gpa, r))
 		return;
 	oracle_poke(o, gpa[0], &value, n);
-	if (n == size || !place(o, bare, user, va + n, ACC_WRITE, &gpa[1], r))
-		return;
-	oracle_poke(o, gpa[1], (uint8_t *)&value + n, size - n);
+	/* Where both were before the first piece, which may lie in a table, changed anything. */
+	if (n < size)
+		oracle_poke(o, gpa[1], (uint8_t *)&value + n, size - n);
 }
 
 void oracle_cas(struct oracle *o, bool bare, bool user, uint64_t va, unsigned size, uint64_t expect, uint64_t value,

@@ -33,6 +33,8 @@ static struct eq_config config_of(uint64_t seed)
 	c.rig.eager = rng_below(&r, 4) == 0;
 	c.rig.shadow_budget = rng_below(&r, 4) ? 0 : 1 + (unsigned)rng_below(&r, 12);
 	c.rig.flood_limit = rng_below(&r, 3) ? 0 : 1 + (unsigned)rng_below(&r, 40);
+	/* Tables change sides, and the VM its scheme, in the midst of it all. */
+	c.rig.interval = 1 + (unsigned)rng_below(&r, 16);
 	return c;
 }
 
@@ -99,6 +101,24 @@ static void test_changing_scheme(void **state)
 	free(s);
 }
 
+/* Agile: any guest table changes sides at any moment, with or without reason. */
+static void test_tables_changing_sides(void **state)
+{
+	struct sequence *s = malloc(sizeof(*s));
+	uint64_t first = first_seed() + 200000;
+
+	for (uint64_t seed = first; seed < first + 100ull * long_times(); seed++) {
+		struct eq_config c = config_of(seed);
+
+		make(s, seed, 320, 10);
+		c.sides = true;
+		c.rig.interval = seed % 2 ? 1 : 100000;
+		c.rig.scheme = "agile";
+		equivalent(&c, s);
+	}
+	free(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -106,6 +126,7 @@ int main(void)
 		cmocka_unit_test(test_busy_host),
 		cmocka_unit_test(test_architectural_with_fences),
 		cmocka_unit_test(test_changing_scheme),
+		cmocka_unit_test(test_tables_changing_sides),
 	};
 
 	return cmocka_run_group_tests_name("equivalence of schemes, random guests", tests, NULL, NULL);

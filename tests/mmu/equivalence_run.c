@@ -2,6 +2,8 @@
 /* A sequence on a rig and on the oracle side by side; what differs is shrunk and printed. */
 #include "equivalence.h"
 
+#include "mmu/agile.h"
+
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -372,6 +374,24 @@ static bool books_are_right(struct pair *p)
 	return true;
 }
 
+static void change_sides(struct pair *p)
+{
+	struct mmu *mmu = p->g->mmu;
+
+	if (!mmu->agile || rng_below(&p->rng, 3))
+		return;
+	if (!rng_below(&p->rng, 8))
+		agile_set_whole(mmu, !mmu->agile->whole);
+	for (unsigned n = 0; n < 3 && !mmu->agile->whole; n++) {
+		uint64_t gfn = eq_hot((unsigned)rng_below(&p->rng, eq_hot_count()));
+
+		if (rng_below(&p->rng, 4))
+			agile_make_shadow(mmu, gfn);
+		else
+			agile_make_nested(mmu, gfn);
+	}
+}
+
 static bool run_all(struct pair *p)
 {
 	for (p->at = 0; p->at < p->s->n; p->at++) {
@@ -381,6 +401,8 @@ static bool run_all(struct pair *p)
 			return true;
 		if (!ok)
 			return false;
+		if (p->c->sides)
+			change_sides(p);
 		if (p->c->change_each_step && !change_scheme(p))
 			return false;
 		if (p->at % 8 == 0 && !hot_is_same(p))

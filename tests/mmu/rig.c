@@ -226,6 +226,7 @@ int rig_vm_try(struct rig *r, const struct rig_config *c, struct rig_vm **out, c
 		.p2m_eager = c->eager,
 		.shadow_budget = c->shadow_budget,
 		.flood_limit = c->flood_limit,
+		.interval = c->interval,
 	};
 	if (!err)
 		err = mmu_create(g->vm, &r->cpu, &s, &mc, &g->mmu, why);
