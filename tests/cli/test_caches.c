@@ -17,6 +17,7 @@
 #include "exp/names.h"
 
 static struct machine_file machine;
+static struct vm_spec specs[2];
 
 static struct run_config config_of(struct workload *w, const char *scheme, const char *format, const char *preset)
 {
@@ -29,7 +30,8 @@ static struct run_config config_of(struct workload *w, const char *scheme, const
 	assert_int_equal(machine_load(preset, &machine, &err), 0);
 	assert_int_equal(pt_org_parse("radix", &c.guest_org, &c.guest_org_flags), 0);
 	strcpy(c.scheme, scheme);
-	c.vm[0] = (struct vm_spec){ .name = "vm1", .work = w };
+	specs[0] = (struct vm_spec){ .name = "vm1", .work = w };
+	c.vm = specs;
 	return c;
 }
 
@@ -37,6 +39,7 @@ static void run(const struct run_config *c, struct run_result *r)
 {
 	struct trace_error err = { 0 };
 
+	run_result_fini(r);
 	assert_int_equal(run_one(c, r, &err), 0);
 }
 
