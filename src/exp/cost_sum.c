@@ -4,7 +4,8 @@
  *
  *   translation  L1 TLB misses that hit L2, loads of walks (those that must
  *                follow one another at full price, those beside others at the
- *                overlapped one; loads of walks that failed at full price), A/D updates.
+ *                overlapped one; loads of walks that failed at full price), A/D updates;
+ *                tlb=software: the guest's handler, its loads and those of the p2m, at full price.
  *                With --caches the full price is that of where the line was
  *   exits        what the hypervisor does: leaving and entering the guest, and
  *                on top of that the work of each kind of exit

@@ -70,7 +70,7 @@ void vcpu_system_call(struct vcpu *v, void *call)
 	v->entry->system_call(v->entry->ctx, call);
 	if (traps(v))
 		leave_guest(v, EXIT_SYSRET);
-	v->kernel = false;
+	v->kernel = MUTATE(KEEP_PRIVILEGE);
 }
 
 void vcpu_enter_kernel(struct vcpu *v)
@@ -84,7 +84,7 @@ void vcpu_return(struct vcpu *v)
 		soft_tlb_return(v);
 	else if (traps(v))
 		leave_guest(v, EXIT_IRET);
-	v->kernel = false;
+	v->kernel = MUTATE(KEEP_PRIVILEGE);
 }
 
 /* ---- tlb-tags=off ---- */
@@ -94,6 +94,8 @@ static void flush_untagged(struct vcpu *v)
 	struct mmu_cpu *cpu = v->cpu;
 
 	v->mmu->vm->stats.world_flushes++;
+	if (MUTATE(SKIP_WORLD_FLUSH))
+		return;
 	tlb_inval_all(&cpu->tlb);
 	if (cpu->guest_wc.any)
 		wc_inval_all(&cpu->guest_wc);
