@@ -96,8 +96,15 @@ static void list_machines(void)
 static void list_caches(void)
 {
 	for (unsigned i = 0; cache_presets[i]; i++) {
-		row(cache_presets[i]->name, cache_presets[i]->note);
-		row("", cache_presets[i]->source);
+		const struct cache_config *c = cache_presets[i];
+		char text[400];
+
+		row(c->name, c->note);
+		row("", c->source);
+		snprintf(text, sizeof(text), "%llu, %llu, %llu, %llu cycles (%s)", (unsigned long long)c->cycles[CACHE_L1D],
+			 (unsigned long long)c->cycles[CACHE_L2], (unsigned long long)c->cycles[CACHE_LLC],
+			 (unsigned long long)c->cycles[CACHE_MEMORY], c->cycles_source);
+		row("", text);
 	}
 	row("machine", "what the machine file of --machine has under 'caches:'");
 }

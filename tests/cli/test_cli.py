@@ -528,6 +528,29 @@ class Cli(unittest.TestCase):
         again = self.json_of('run', f'trace:{kept}')
         self.assertEqual(again['digest'], json.loads(p.stdout)['digest'])
 
+    # ---- data caches ----
+
+    def test_caches(self):
+        work = ['--schemes', 'native,nested/radix,shadow', WORK]
+        plain = self.json_of('compare', *work)['runs']
+        for a, b in zip(plain, self.json_of('compare', '--caches', 'zen2', *work)['runs']):
+            self.assertNotIn('caches', a)
+            self.assertEqual(b['caches']['model'], 'zen2')
+            self.assertEqual(sum(b['caches']['table'].values()), b['walk_refs'] + b['fault_walk_refs'])
+            self.assertEqual(list(b['caches']['data']), ['l1', 'l2', 'llc', 'memory'])
+            for key in ['digest', 'work_digest', 'walks', 'walk_refs', 'tlb', 'exits', 'memory']:
+                self.assertEqual(a[key], b[key], key)
+        text = run('compare', '--caches', 'generic', *work).stdout.decode()
+        self.assertRegex(text, r'caches generic +tables: found in, % +data: found in, %')
+        self.assertLessEqual(max(map(len, text.splitlines())), 100)
+        self.assertIn('lines of tables in llc', run('run', '--caches', 'rocket', WORK).stdout.decode())
+        names = run('run', '--csv', '-', '--caches', 'generic', WORK).stdout.decode().splitlines()[0]
+        self.assertTrue(names.endswith(',not_possible,data_l1,data_l2,data_llc,data_memory,table_l1,table_l2,table_llc,table_memory'))
+        laptop = os.path.join(SOURCE, 'machines', 'laptop.yaml')
+        self.assertEqual(self.json_of('run', '--machine', laptop, '--caches', 'machine', WORK)['caches']['model'], 'machine')
+        self.assert_says(2, "unknown model of caches 'zen3'; did you mean 'zen2'", 'run', '--caches', 'zen3', WORK)
+        self.assert_says(2, 'machine generic has no caches', 'run', '--caches', 'machine', WORK)
+
     # ---- the classroom ----
 
     def test_classic(self):
