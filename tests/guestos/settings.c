@@ -212,6 +212,10 @@ static void trapped_events_by_scheme(void **state)
 		assert_int_equal(by[EXIT_SYSRET], trap.stats.syscalls);
 		assert_int_equal(by[EXIT_EXCEPTION] + by[EXIT_GUEST_FAULT], trap.stats.faults);
 		assert_int_equal(by[EXIT_IRET], trap.stats.faults);
+		/* The kernel was never refused: nothing it did was without privilege. */
+		assert_int_equal(trap.vm.guest_fences, plain.vm.guest_fences);
+		assert_int_equal(trap.vm.guest_fences, trap.stats.fences);
+		assert_int_equal(trap.vm.root_switches, plain.vm.root_switches);
 		/* Roots, fences, and the entry points once. */
 		assert_int_equal(by[EXIT_PRIV_INSTR] + by[EXIT_ROOT_SWITCH] + by[EXIT_FENCE] + by[EXIT_FENCE_ALL],
 				 trap.vm.root_switches + trap.vm.guest_fences + 1);
