@@ -74,6 +74,7 @@ static uint64_t exits(const struct cost_table *t, const struct vm_stats *s)
 	       price(t, COST_RESYNC_ENTRY, s->mmu_resync_entries) +
 	       price(t, COST_ROOT_SWITCH, s->exit_by[EXIT_ROOT_SWITCH]) +
 	       price(t, COST_FENCE, s->exit_by[EXIT_FENCE] + s->exit_by[EXIT_FENCE_ALL]) +
+	       price(t, COST_PV_UPDATE, s->pv_updates) +
 	       price(t, COST_TLB_FLUSH, s->tlb_flush) +
 	       price(t, COST_TLB_WRITE, s->exit_by[EXIT_TLB_WRITE]) +
 	       price(t, COST_REFLECT, reflections(s)) +

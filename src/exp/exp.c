@@ -209,6 +209,7 @@ static int build_mmu(struct exp *e, struct exp_vm *v, struct run_result *r, stru
 		.shadow_budget = e->c.shadow_budget,
 		.cpu_trap = vm_cpu_traps(&e->c, spec),
 		.tlb_software = vm_tlb_is_software(&e->c, spec),
+		.paravirt = guest_paravirt(&v->guest_config),
 	};
 	const char *why = "no reason given";
 	int rc = mmu_create(v->vm, &e->cpu, &v->scheme, &mc, &v->mmu, &why);

@@ -5,7 +5,8 @@
  * process's references as they were done, and the values.
  *
  * Memory enters by content alone: a frame of zeros counts as one that was
- * never there, and no machine address is ever looked at.
+ * never there, and no machine address is ever looked at: paravirtualised
+ * tables enter with machine frames turned back into gfns.
  */
 #include <stdlib.h>
 
@@ -78,6 +79,13 @@ static uint64_t fold_frame(struct guest *g, uint64_t digest, uint64_t gfn)
 	}
 	if (is_zero(bytes))
 		return digest;
+	/* Pinned tables: as the guest sees them. */
+	if (vcpu_is_paravirt(g->vcpu)) {
+		if (bytes != copy)
+			memcpy(copy, bytes, PAGE_SIZE);
+		mmu_guest_view(g->vcpu->mmu, gfn_to_gpa(GFN(gfn)), copy, PAGE_SIZE);
+		bytes = copy;
+	}
 	return digest_fold(digest_fold(digest, gfn), digest_bytes(bytes, PAGE_SIZE));
 }
 

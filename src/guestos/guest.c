@@ -72,6 +72,8 @@ void guest_destroy(struct guest *g)
 	if (!g)
 		return;
 	g->vcpu->work = NULL;
+	if (g->vcpu->mmu)
+		vcpu_know_paravirt(g->vcpu, NULL);
 	mms_fini(g);
 	procs_fini(g);
 	if (g->replace->fini)
@@ -87,6 +89,13 @@ int guest_add_work(struct guest *g, struct trace *t)
 {
 	feed_add(&g->feed, t);
 	return 0;
+}
+
+enum mmu_paravirt guest_paravirt(const struct guest_config *c)
+{
+	if (!c->org->hierarchical)
+		return PARAVIRT_NO_TREE;
+	return c->thp ? PARAVIRT_SUPERPAGES : PARAVIRT_KNOWN;
 }
 
 const struct guest_stats *guest_stats(const struct guest *g)

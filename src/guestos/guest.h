@@ -68,6 +68,8 @@ struct guest;
 /* The VM's memslot (mem_pages from gfn 0) must exist; vcpu is initialised. -ENOMEM, -EINVAL (*why). */
 int guest_create(struct vcpu *vcpu, const struct guest_config *config, struct guest **out, const char **why);
 void guest_destroy(struct guest *g);
+/* Can a guest of this kind be paravirtualised? For struct mmu_config. */
+enum mmu_paravirt guest_paravirt(const struct guest_config *config);
 /* Adds a source of work; its processes get numbers of their own. Not owned. */
 int guest_add_work(struct guest *g, struct trace *t);
 /* Runs all sources to their end, round robin by quantum. */

@@ -147,6 +147,8 @@ void page_harvest(struct guest *g, uint64_t gfn, uint64_t nframes, uint8_t right
 /* ---- what the hardware reads (pagetable.c, kmem_pt.c) ---- */
 
 void kmem_pt_init(struct guest *g);
+/* Paravirtualised: what was changed in tables takes effect. Before programs run, fences, other roots; 0 or -EFAULT. */
+int kmem_pt_flush(struct guest *g);
 int table_create(struct guest *g, struct mm *mm);
 void table_destroy(struct guest *g, struct mm *mm);
 int table_map(struct guest *g, struct mm *mm, uint64_t vpn, unsigned order, uint64_t gfn, uint8_t rights);
@@ -252,12 +254,20 @@ int evict_one(struct guest *g);
 /* frames_alloc that evicts until it can. */
 int frames_alloc_evicting(struct guest *g, unsigned order, enum gframe_type type, uint64_t *gfn);
 
+/* Entries asked of the hypervisor in one call, at most. */
+enum { PV_BATCH = 64 };
+
 struct guest {
 	struct guest_config config;
 	struct vcpu *vcpu;
 	struct guest_entry_points entry;
 	struct vm *vm;
 	struct pt_mem ptm; /* guest frames, through the first door */
+	struct pv_tables pv_tables; /* for a hypervisor that asks which they are */
+	struct {
+		unsigned n;
+		struct pv_update u[PV_BATCH];
+	} pv_queue; /* paravirtualised: changes of tables not asked for yet */
 	struct pt shared_pt; /* organisations that hold all spaces */
 	unsigned shared_users;
 	unsigned huge_order;

@@ -153,6 +153,7 @@ void fence_pay(struct guest *g)
 	struct mm *mm = g->fences.mm;
 	unsigned n = g->fences.n;
 
+	(void)kmem_pt_flush(g); /* what goes wrong ends the run */
 	if (!n)
 		return;
 	g->fences.mm = NULL;

@@ -92,6 +92,8 @@ static void run_refs(struct guest *g, const struct feed_item *it)
 	if (!p)
 		p = it->src->current = proc_get(g, it->src, 0);
 	err = sched_switch(g, p->mm);
+	if (!err)
+		err = kmem_pt_flush(g);
 	if (err) {
 		fail(g, err);
 		return;
@@ -132,6 +134,7 @@ static bool look_up(struct guest *g, const struct guest_hooks *h)
 
 	if (!h)
 		return false;
+	(void)kmem_pt_flush(g);
 	if (h->step && (h->step_refs ? !g->step_left : block_end)) {
 		h->step(h->ctx, g->feed.refs);
 		g->step_left = h->step_refs;
@@ -184,6 +187,7 @@ enum guest_end guest_run_slice(struct guest *g, uint64_t n, const struct guest_h
 			return end_of_work(g, err);
 		}
 	}
+	(void)kmem_pt_flush(g);
 	*finished = g->fatal;
 	return g->fatal;
 }

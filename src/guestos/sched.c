@@ -31,6 +31,8 @@ int sched_switch(struct guest *g, struct mm *mm)
 	if (err)
 		return err;
 	fence_pay(g);
+	if (g->fatal)
+		return -EFAULT;
 	if (g->asids)
 		give_asid(g, mm);
 

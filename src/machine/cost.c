@@ -53,6 +53,10 @@ const struct cost_table cost_default = { .of = {
 	EVENT(COST_FENCE, "fence", 500,
 	      "estimate: the address decoded, the page's shadow entry found and the TLB entry dropped "
 	      "(INVLPG: Agner Fog, Instruction tables)"),
+	EVENT(COST_PV_UPDATE, "pv_update", 200,
+	      "estimate: the frame table's lines of the table and of the frame it leads to, one from L3 (44 cycles) "
+	      "and one from L2, a reverse-map name and the entry set; that batches carry the cost of the call: "
+	      "Barham et al., Xen and the Art of Virtualization, SOSP 2003"),
 	EVENT(COST_TLB_FLUSH, "tlb_flush", 500,
 	      "estimate: a serialising flush on the core itself, refills apart, without the shootdown "
 	      "of others studied by Amit, Optimizing the TLB Shootdown Algorithm with Page Access "

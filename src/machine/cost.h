@@ -24,6 +24,7 @@ enum cost_event {
 	COST_RESYNC_ENTRY,   /* one entry of an unsynchronised table compared */
 	COST_ROOT_SWITCH,    /* intercepted change of the table root */
 	COST_FENCE,          /* intercepted invalidation */
+	COST_PV_UPDATE,      /* one entry that a paravirtualised guest asked for: checked and set */
 	COST_TLB_FLUSH,      /* the hypervisor's own flush */
 	COST_TLB_REFILL,     /* interrupt to the guest's TLB-miss handler, its instructions, its return; loads apart */
 	COST_TLB_WRITE,      /* trapped write to a TLB: decoded, checked, carried out; loads apart */

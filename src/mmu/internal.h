@@ -8,7 +8,7 @@
  *   quick.c     the short way of a TLB miss
  *   track.c     which cached translations were read from which guest frame
  *   space.c     numbers of address spaces
- *   native.c nested.c shadow.c inverted_shadow.c   the modes
+ *   native.c nested.c shadow.c inverted_shadow.c paravirt.c   the modes
  */
 #ifndef QUIRE_MMU_INTERNAL_H
 #define QUIRE_MMU_INTERNAL_H
@@ -153,6 +153,7 @@ const struct mode_ops *mode_find(const char *name, size_t len);
 struct track_page;
 struct shadow;
 struct agile;
+struct paravirt;
 
 struct track_recent;
 struct mmu {
@@ -190,6 +191,8 @@ struct mmu {
 	struct shadow *shadow;
 	bool by_software;            /* the hypervisor itself looks a gpa up: no cache of a walker's helps, and it is in already */
 	struct agile *agile;
+	struct paravirt *paravirt;
+	struct pv_tables *pv_guest; /* NULL: the guest has not said */
 	struct mmu_explain *explain; /* an explanation is under way; else NULL */
 };
 

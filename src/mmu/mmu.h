@@ -67,6 +67,14 @@ enum mmu_visibility {
 	VISIBLE_ARCHITECTURAL, /* stale entries stay until a fence */
 };
 
+/* Can the guest be paravirtualised? */
+enum mmu_paravirt {
+	PARAVIRT_UNKNOWN,    /* no: it stores to its tables itself */
+	PARAVIRT_KNOWN,      /* yes: it asks, by the calls below */
+	PARAVIRT_NO_TREE,    /* no: its tables have no levels */
+	PARAVIRT_SUPERPAGES, /* no: it uses superpages */
+};
+
 enum mmu_check {
 	CHECK_TRUTH, /* each TLB fill against the per-gfn truth */
 	CHECK_WALK,  /* and against a fresh walk of the guest's tables */
@@ -77,6 +85,7 @@ struct mmu_config {
 	const struct gpt_format *host_fmt;  /* second stage */
 	enum mmu_visibility visibility;
 	enum mmu_check check;
+	enum mmu_paravirt paravirt;
 	bool p2m_eager;        /* second stage filled at attach */
 	bool tlb_software;     /* tlb=software: a TLB miss calls the guest's handler (mmu/guest_entry.h) */
 	bool cpu_trap;         /* cpu=trap: the guest's kernel runs deprivileged */
@@ -223,6 +232,34 @@ enum access_status vcpu_touch(struct vcpu *v, enum segment seg, uint64_t addr, e
  * references finished. ACCESS_OK: all done, or refs[*done] is an event.
  */
 enum access_status vcpu_run(struct vcpu *v, const ref_t *refs, size_t n, size_t *done);
+
+/* ---- paravirtualised guests (paravirt.c) ---- */
+
+/* One entry of a pinned table, as the guest means it: 0, or present with a gfn. */
+struct pv_update {
+	uint64_t gpa, value;
+};
+
+/* What a guest that knows of the hypervisor tells once: which of its frames hold tables. */
+struct pv_tables {
+	/* The first from gfn on; INVALID_FRAME: none. Asked when a running VM becomes paravirtualised. */
+	uint64_t (*next)(struct pv_tables *t, uint64_t gfn);
+};
+void vcpu_know_paravirt(struct vcpu *v, struct pv_tables *t);
+/* Must tables be changed by the calls below now? May change with the scheme. */
+bool vcpu_is_paravirt(const struct vcpu *v);
+/*
+ * Hypercalls. A frame of zeros, or of entries, becomes a table; a table becomes memory; entries
+ * change, *done of them. What may not be crashes the VM. After ACCESS_NOMEM the rest may be tried again.
+ */
+enum access_status vcpu_pv_pin(struct vcpu *v, gfn_t gfn);
+enum access_status vcpu_pv_unpin(struct vcpu *v, gfn_t gfn);
+enum access_status vcpu_pv_update(struct vcpu *v, const struct pv_update *u, unsigned n, unsigned *done);
+/*
+ * Entries just read at gpa, within a page: machine frames turned back into gfns. What the machine to
+ * physical table does for a guest; no exit. Nothing, where no table is pinned.
+ */
+void mmu_guest_view(struct mmu *mmu, gpa_t gpa, void *bytes, uint64_t len);
 
 /* ---- explaining ---- */
 

@@ -8,6 +8,7 @@
  * too, so that the first load needs no second stage.
  */
 #include "mmu/internal.h"
+#include "pt/leaf.h"
 
 static uint64_t table_page(uint64_t addr)
 {
@@ -79,11 +80,9 @@ static bool start_from_register(struct guest_mem *g, const struct mmu_fault *f, 
 	const struct gpt_format *fmt = p->params.fmt;
 	unsigned top = fmt->levels - 1u;
 	uint64_t addr = p->root + gpt_index(fmt, top, f->va, false) * fmt->entry_size, pte = 0;
-	struct gfn_mapping map;
 
-	if (!gpt_va_ok(fmt, f->va, false) || gfn_fault(g->mmu->vm, GFN(addr >> PAGE_SHIFT), false, &map))
+	if (!gpt_va_ok(fmt, f->va, false) || pt_peek(&g->mmu->sw.m, addr, fmt->entry_size, &pte))
 		return false;
-	memcpy(&pte, machine_ptr(g->mmu->vm->hv->m, mfn_to_hpa(map.mfn)) + (addr & PAGE_MASK), fmt->entry_size);
 	if (!gpt_is_present(fmt, pte) || gpt_is_reserved(fmt, top, pte, f->ctl))
 		return false;
 	req->start_level = (int)top - 1;

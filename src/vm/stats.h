@@ -15,6 +15,7 @@
 	X(FENCE, "invlpg")                /* invalidation of a page */                 \
 	X(FENCE_ALL, "tlb_flush")         /* invalidation of a space or of all */      \
 	X(DIRTY, "dirty_log")             /* first write under a dirty log */          \
+	X(HYPERCALL, "hypercall")         /* the guest asked */                                            \
 	/* tlb=software (mmu/soft_tlb.c) */                                            \
 	X(TLB_MISS, "tlb_miss")           /* no entry: the guest's handler is called */ \
 	X(TLB_MODIFY, "tlb_modify")       /* one too weak: the same handler */         \
@@ -59,6 +60,7 @@ struct vm_stats {
 	/* Shadow tables. */
 	uint64_t mmu_shadow_zapped, mmu_pte_write, mmu_flooded, mmu_recycled, mmu_cache_miss, mmu_unsync;
 	uint64_t mmu_resync_pages, mmu_resync_entries, coherent_refills;
+	uint64_t pv_updates; /* entries changed by hypercall */
 	uint64_t pages_4k, pages_2m, pages_1g; /* leaf entries of the hypervisor's tables now */
 	/* Flushes. */
 	uint64_t tlb_flush, invlpg, remote_tlb_flush, root_switches, guest_fences;

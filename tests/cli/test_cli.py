@@ -22,7 +22,7 @@ QUIRE, SOURCE = sys.argv[1], sys.argv[2]
 WORK = 'synth:zipf,refs=20K,footprint=1M'
 SCHEMES = ['native', 'nested/radix', 'nested/flat', 'nested/inverted', 'nested/inverted+linear',
            'nested/hashed', 'nested/cuckoo', 'nested/segment', 'shadow', 'shadow+lazy', 'shadow+discard',
-           'inverted-shadow', 'agile']
+           'inverted-shadow', 'agile', 'paravirt']
 TMP = tempfile.mkdtemp(prefix='quire-test-')
 atexit.register(shutil.rmtree, TMP, ignore_errors=True)
 
@@ -110,7 +110,7 @@ class Cli(unittest.TestCase):
         for name in ['record', 'tour', 'quiz', 'report', 'scan', 'guest', 'sweep', 'serve', 'top']:
             self.assert_says(2, f'command {name} is not built yet', name)
         self.assert_says(2, 'not built yet', 'shell')
-        for args in [['--reclaim', 'balloon'], ['--overcommit', '2'], ['--advise'], ['--scheme', 'paravirt']]:
+        for args in [['--reclaim', 'balloon'], ['--overcommit', '2'], ['--advise']]:
             self.assert_says(2, 'not built yet', 'run', *args, WORK)
         self.assert_says(2, 'not built yet', 'run', 'guest:xv6')
         self.assert_says(2, 'not built yet', 'run', 'grid.yaml')

@@ -64,6 +64,15 @@ struct chaos {
 	uint64_t zaps, changes;
 };
 
+static unsigned schemes(void)
+{
+	unsigned n = 0;
+
+	while (scheme_name_at(n))
+		n++;
+	return n;
+}
+
 static void disturb(void *ctx, uint64_t refs)
 {
 	struct chaos *k = ctx;
@@ -78,7 +87,7 @@ static void disturb(void *ctx, uint64_t refs)
 		k->zaps++;
 		break;
 	case 1:
-		name = scheme_name_at((unsigned)rng_below(&k->rng, 8));
+		name = scheme_name_at((unsigned)rng_below(&k->rng, schemes()));
 		if (!name || scheme_parse(name, &scheme, &why))
 			break;
 		k->changes += mmu_change_scheme(k->r.mmu, &scheme, &why) == 0;

@@ -83,6 +83,7 @@ bool rig_open(struct rig *r, const struct rig_config *c)
 		.guest_fmt = gc.fmt, .host_fmt = host, .visibility = c->visibility,
 		.check = c->truth_only ? CHECK_TRUTH : CHECK_WALK, .p2m_eager = c->p2m_eager, .long_way = c->long_way,
 		.cpu_trap = c->cpu_trap, .tlb_software = c->tlb_software,
+		.paravirt = guest_paravirt(&gc),
 	};
 
 	r->cpu->untagged = c->tlb_untagged;
