@@ -391,11 +391,35 @@ static void zap_all(struct mmu *mmu)
 	}
 }
 
-/* Device stores do not go by way of the checks. */
+/* What an entry led to before its bytes were lost: its name is looked for everywhere. */
+static void forget_name(struct mmu *mmu, hpa_t at)
+{
+	struct machine *m = mmu->vm->hv->m;
+
+	for (uint64_t mfn = 0; mfn < m->nframes; mfn++) {
+		struct frame *f = machine_frame(m, MFN(mfn));
+
+		if (f->type == FRAME_GUEST && rmap_has(f->sptes, rmap_sptep(at)))
+			rmap_remove(m, &f->sptes, rmap_sptep(at));
+	}
+}
+
+/* Device stores do not go by way of the checks: the VM ends, its machine must not suffer. */
 static void table_store(struct mmu *mmu, gpa_t gpa, uint64_t len, bool emulated)
 {
-	if (pv_table_of(mmu, gpa_to_gfn(gpa)))
-		vm_crash(mmu->vm, "a pinned table was written by other means than a hypercall");
+	const struct pv_table *t = pv_table_of(mmu, gpa_to_gfn(gpa));
+	unsigned size = pv_format(mmu)->entry_size;
+
+	if (!t)
+		return;
+	vm_crash(mmu->vm, "a pinned table was written by other means than a hypercall");
+	for (uint64_t i = (gpa.v & PAGE_MASK) / size; i <= ((gpa.v & PAGE_MASK) + len - 1) / size; i++) {
+		hpa_t at = pv_entry_at(t, mmu, (unsigned)i);
+
+		forget_name(mmu, at);
+		memset(machine_ptr(mmu->vm->hv->m, at), 0, size);
+	}
+	flush_vm(mmu);
 }
 
 static int bad(const char **why, const char *what)

@@ -300,11 +300,10 @@ enum access_status vcpu_pv_pin(struct vcpu *v, gfn_t gfn)
 		return ACCESS_CRASH;
 	vm_stats_exit(&mmu->vm->stats, EXIT_HYPERCALL);
 	err = memslot_find(mmu->vm, gfn) && !pv_table_of(mmu, gfn) ? pv_pin(mmu, gfn) : -EINVAL;
-	if (!err) {
-		/* The kernel itself may have it in a TLB, writable. */
+	/* A TLB may know it though no entry names it. */
+	if (!err)
 		flush_frames(mmu, pv_table_of(mmu, gfn)->mfn, 1);
-		pv_enter_all(mmu, pv_table_of(mmu, gfn));
-	}
+	/* Its entries stay held until they are used: what they point to may be pinned next. */
 	return answer(v, err);
 }
 

@@ -228,6 +228,7 @@ int rig_vm_try(struct rig *r, const struct rig_config *c, struct rig_vm **out, c
 		.shadow_budget = c->shadow_budget,
 		.flood_limit = c->flood_limit,
 		.interval = c->interval,
+		.paravirt = c->paravirt,
 	};
 	if (!err)
 		err = mmu_create(g->vm, &r->cpu, &s, &mc, &g->mmu, why);

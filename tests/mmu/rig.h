@@ -39,6 +39,7 @@ struct rig_config {
 	uint64_t guest_pages; /* [4096] */
 	uint64_t table_gfn;   /* guest tables come from here on [guest_base + 1] */
 	bool host_thp, host_thp_1g, eager, check_truth_only; /* [CHECK_WALK] */
+	enum mmu_paravirt paravirt; /* what the guest knows of [nothing] */
 	enum mmu_visibility visibility;
 	unsigned shadow_budget, flood_limit, interval;
 	uint64_t seed;        /* of the processor [1] */
