@@ -74,8 +74,8 @@ static const char *format_words(const struct gpt_format *fmt, const struct expla
 const char *explain_meaning(const struct explanation *x, const struct explain_step *s, char *buf)
 {
 	const struct pt_org *org = org_of(x, s);
-	/* A guest's entries name its own memory; the p2m's and a shadow's the machine's. */
-	const char *space = s->guest_memory ? "gpa" : "hpa";
+	/* A guest's entries name its own memory, unless it is paravirtualised; the p2m's and a shadow's the machine's. */
+	const char *space = s->guest_memory && !vcpu_is_paravirt(x->vcpu) ? "gpa" : "hpa";
 	bool radix = is_table(x, s, "shadow") || (org && org->hierarchical) || (!org && !s->guest_memory);
 
 	if (s->ref.repeat > 1)
@@ -86,6 +86,8 @@ const char *explain_meaning(const struct explanation *x, const struct explain_st
 	else if (is_table(x, s, "chain") || is_table(x, s, "alias") || is_table(x, s, "frames"))
 		snprintf(buf, EXPLAIN_TEXT, s->ref.value ? "entry of page 0x%llx" : "entry not in use",
 			 (unsigned long long)(s->ref.value >> PAGE_SHIFT));
+	else if (is_table(x, s, "cache") || is_table(x, s, "global cache"))
+		snprintf(buf, EXPLAIN_TEXT, "a group of four entries, compared at once");
 	else if (radix)
 		return format_words(format_of(x, s), s, space, buf);
 	else if (!is_valid_leaf(s->ref.value))

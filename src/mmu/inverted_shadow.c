@@ -109,7 +109,7 @@ static bool cache_lookup(struct mmu *mmu, uint32_t space, struct mmu_fault *f)
 		struct pt_entry e;
 
 		orders &= ~BIT(order);
-		ptm_note(m, space == mmu->gspace ? "global shadow" : "shadow", 0, group, 0, 1);
+		ptm_note(m, space == mmu->gspace ? "global cache" : "cache", 0, group, 0, 1);
 		if (ptm_load(m, group_addr(mmu, group), LINE_SIZE, line))
 			break;
 		w = way_of(line, tag, order);

@@ -45,7 +45,10 @@ static int hw_load(struct pt_mem *m, uint64_t addr, unsigned size, void *out)
 	m->counts.refs++;
 	m->counts.depth++;
 	memcpy(&value, out, MIN(size, 8u));
-	ptm_log_ref(m, addr, HPA(addr), value, 1);
+	/* It is the guest's memory: the log hears the address that the guest has for it. */
+	if (m->log)
+		ptm_log_ref(m, gfn_to_gpa(pv_gfn_of(g->mmu, addr >> PAGE_SHIFT)).v | (addr & PAGE_MASK), HPA(addr),
+			    value, 1);
 	return 0;
 }
 

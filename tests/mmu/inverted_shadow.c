@@ -43,7 +43,7 @@ static void test_one_reference(void **state)
 				assert_int_equal(l.refs, 1);
 				assert_int_equal(l.e.references, 1);
 				assert_int_equal(l.e.depth, 1);
-				assert_string_equal(l.ref[l.start].note.table, "shadow");
+				assert_string_equal(l.ref[l.start].note.table, "cache");
 				probe_each_load(&r.g[0], rig_va(gf), (enum acc_kind)k, &l);
 			}
 			pairs++;
@@ -104,7 +104,7 @@ static void test_global_is_the_second_probe(void **state)
 	rig_explain(g, va0, ACC_READ, RIG_COLD, &l);
 	assert_int_equal(l.refs, 2);
 	assert_int_equal(l.e.depth, 2);
-	assert_string_equal(l.ref[l.start + 1].note.table, "global shadow");
+	assert_string_equal(l.ref[l.start + 1].note.table, "global cache");
 	rig_explain(g, va0 + PAGE_SIZE, ACC_READ, RIG_COLD, &l);
 	assert_int_equal(l.refs, 1);
 	/* The other space finds what this one entered, until a fence that reaches globals. */
