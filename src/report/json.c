@@ -136,7 +136,7 @@ static json_t *kvm_counters(const struct vm_stats *s)
 		{ "mmu_resync_pages", s->mmu_resync_pages }, { "mmu_resync_entries", s->mmu_resync_entries },
 		{ "coherent_refills", s->coherent_refills }, { "root_switches", s->root_switches },
 		{ "guest_fences", s->guest_fences }, { "pages_4k", s->pages_4k }, { "pages_2m", s->pages_2m },
-		{ "pages_1g", s->pages_1g },
+		{ "pages_1g", s->pages_1g }, { "pv_updates", s->pv_updates },
 	};
 
 	for (size_t i = 0; i < sizeof(of) / sizeof(*of); i++)

@@ -89,6 +89,7 @@ static void hypervisor(const struct run_result *r, FILE *f)
 	line_if(f, "  resync", s->shadow_resync);
 	line_if(f, "refills without an exit", s->coherent_refills);
 	line_if(f, "shadow pages recycled", s->mmu_recycled);
+	line_if(f, "entries by hypercall", s->pv_updates);
 }
 
 static void memory(const struct run_result *r, FILE *f)
