@@ -24,7 +24,7 @@
  *
  * Checks: a target that is pinned makes an entry a pointer to a table, any
  * other one makes it a leaf; what is wrong is refused. A pinned frame gets its
- * level when it is linked below one that has a level, or is loaded as a root,
+ * level when it is linked below one that has a level, or is walked as a root,
  * and all it holds is checked against that level. So hardware never reads a
  * frame as a table that is not one, nor maps a table for the guest to write.
  * There are no superpages: frames come one by one.
@@ -184,19 +184,18 @@ static int attach(struct mmu *mmu)
 	return err;
 }
 
-static const struct pv_table *root_of(const struct mmu *mmu, const struct space *s)
+/* The pinned root of a space, all below it checked; NULL: it is no such table. */
+static const struct pv_table *root_of(struct mmu *mmu, const struct space *s)
 {
-	return pv_table_of(mmu, GFN(s->p.root >> PAGE_SHIFT));
+	struct pv_table *t = pv_table_of(mmu, GFN(s->p.root >> PAGE_SHIFT));
+
+	return t && !pv_set_level(mmu, t, mmu->config.guest_fmt->levels - 1) ? t : NULL;
 }
 
+/* A root is checked when it is first walked: one loaded still, its table given back, does no harm. */
 static void set_root(struct vcpu *v, struct space *old)
 {
-	struct mmu *mmu = v->mmu;
-	struct pv_table *root = pv_table_of(mmu, GFN(v->space->p.root >> PAGE_SHIFT));
-
-	vm_stats_exit(&mmu->vm->stats, EXIT_ROOT_SWITCH);
-	if (!root || pv_set_level(mmu, root, mmu->config.guest_fmt->levels - 1))
-		vm_crash(mmu->vm, "the guest loaded a root that is no table of its own");
+	vm_stats_exit(&v->mmu->vm->stats, EXIT_ROOT_SWITCH);
 }
 
 static void fence(struct mmu *mmu, enum fence_scope scope, struct space *s, uint64_t va)
@@ -292,18 +291,18 @@ static int inject_guest(struct mmu *mmu, struct mmu_fault *f)
 	return MMU_INJECT;
 }
 
-/* Every entry on the way, root first. False: the last is held still. */
-static bool enter_path(struct mmu *mmu, const struct mmu_fault *f)
+/* Every entry on the way, root first. 1; 0: the last is held still; -EFAULT: the way is not one of tables. */
+static int enter_path(struct mmu *mmu, const struct mmu_fault *f)
 {
 	const struct gpt_format *fmt = mmu->config.guest_fmt;
-	bool entered = true;
+	int entered = 1;
 
 	for (unsigned i = 0; i < f->walk.ntables; i++) {
 		const struct walk_table *w = &f->walk.table[i];
 		const struct pv_table *t = pv_table_of(mmu, GFN(w->addr >> PAGE_SHIFT));
 
 		if (!t)
-			return false;
+			return -EFAULT;
 		uint64_t at = (w->addr & PAGE_MASK) + gpt_index(fmt, w->level, f->va, false) * fmt->entry_size;
 
 		entered = pv_enter(mmu, HPA(mfn_to_hpa(t->mfn).v | at));
@@ -329,6 +328,10 @@ static int fault(struct vcpu *v, struct mmu_fault *f)
 	mmu->vm->stats.pf_taken++;
 	f->error_code = (write ? PF_WRITE : 0) | (f->user ? PF_USER : 0) | (f->kind == ACC_EXEC ? PF_INSTR : 0);
 	if (!f->space->bare) {
+		if (!root_of(mmu, f->space)) {
+			vm_crash(mmu->vm, "the guest used a root that is no table of its own");
+			return -EFAULT;
+		}
 		guest_walk(&mmu->sw, f, WALK_COLD);
 		if (f->walk.status == WALK_VIOLATION)
 			return -ENOMEM;
@@ -356,8 +359,11 @@ static int fault(struct vcpu *v, struct mmu_fault *f)
 	if (f->space->bare)
 		return MMU_FIXED;
 	bool by_wp = write && !(f->walk.rights & RIGHT_W);
+	int entered = enter_path(mmu, f);
 
-	if (enter_path(mmu, f) && !by_wp) {
+	if (entered < 0)
+		return entered;
+	if (entered && !by_wp) {
 		say(mmu, f, "entry", "its machine frame is entered", gfn, map.mfn);
 		return MMU_FIXED;
 	}
@@ -373,6 +379,8 @@ static void zap(struct mmu *mmu, gfn_t gfn, uint64_t n, uint8_t keep)
 {
 	struct rmap_iter it;
 
+	if (MUTATE(SKIP_ZAP))
+		return;
 	for (uint64_t i = 0; i < n; i++) {
 		struct gfn_state st = gfn_get(mmu->vm, GFN(gfn.v + i));
 

@@ -23,6 +23,8 @@ static const struct rig_config kinds[] = {
 	{ .scheme = "nested/flat", .guest = "x86-pae", .host = "x86-64" },
 	{ .scheme = "nested/inverted+linear", .guest = "sv57", .host = "x86-64-5l" },
 	{ .scheme = "shadow+discard", .guest = "x86-64-5l" },
+	{ .scheme = "inverted-shadow+groups=5", .guest = "x86-64" },
+	{ .scheme = "inverted-shadow+lazy", .guest = "sv39", .host = "x86-64" },
 };
 
 struct tenant {
@@ -277,6 +279,7 @@ static void test_hundred(void **state)
 {
 	static const char *const schemes[] = {
 		"nested/radix", "shadow", "nested/inverted", "shadow+lazy", "nested/flat", "shadow/inverted",
+		"inverted-shadow",
 	};
 	struct small *s = calloc(HUNDRED, sizeof(*s));
 	struct rng rng;

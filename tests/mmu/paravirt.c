@@ -266,10 +266,12 @@ static void commit(enum crime what, struct rig_vm *g, struct rig_space *s)
 	case ROOT_OF_MEMORY:
 		other.p.root = (DATA + 600) << PAGE_SHIFT;
 		vcpu_set_paging(&g->v, &other.p, ROOT_KEEP);
+		vcpu_touch(&g->v, SEG_PAGED, va0, ACC_READ, NULL);
 		break;
 	case ROOT_OF_LEVEL:
 		other.p.root = table << PAGE_SHIFT;
 		vcpu_set_paging(&g->v, &other.p, ROOT_KEEP);
+		vcpu_touch(&g->v, SEG_PAGED, va0, ACC_READ, NULL);
 		break;
 	case STORE: vcpu_store(&g->v, SEG_BARE, leaf, 8, 0); break;
 	default: vm_write(g->vm, GPA(leaf), &bytes, 8);
