@@ -17,7 +17,7 @@
 #include "exp/names.h"
 
 static struct machine_file machine;
-static struct vm_spec specs[2];
+static struct vm_spec vm_specs[2];
 
 static struct run_config config_of(struct workload *w, const char *scheme, const char *format, const char *preset)
 {
@@ -30,8 +30,8 @@ static struct run_config config_of(struct workload *w, const char *scheme, const
 	assert_int_equal(machine_load(preset, &machine, &err), 0);
 	assert_int_equal(pt_org_parse("radix", &c.guest_org, &c.guest_org_flags), 0);
 	strcpy(c.scheme, scheme);
-	specs[0] = (struct vm_spec){ .name = "vm1", .work = w };
-	c.vm = specs;
+	vm_specs[0] = (struct vm_spec){ .name = "vm1", .work = w };
+	c.vm = vm_specs;
 	return c;
 }
 
