@@ -31,11 +31,12 @@ static void run_work(const char *scheme, const char *spec, uint64_t mem, uint64_
 	static struct machine_file machine;
 	static struct run_result r;
 	struct workload w = { .kind = WORK_SYNTH, .spec = (char *)spec, .shown = (char *)spec };
+	struct vm_spec vm = { .name = "vm1", .work = &w };
 	struct trace_error err = { 0 };
 	struct run_config c = {
 		.guest_fmt = gpt_find("x86-64"), .host_fmt = gpt_find("x86-64"), .tlb = &machine.tlb,
 		.cost = &machine.cost, .machine_name = "generic", .mem = mem, .guest_mem = guest_mem,
-		.seed = 1, .asids = true, .nvms = 1, .vm = { { .name = "vm1", .work = &w } },
+		.seed = 1, .asids = true, .nvms = 1, .vm = &vm,
 	};
 
 	if (machine_load("generic", &machine, &err) || pt_org_parse("radix", &c.guest_org, &c.guest_org_flags) ||
@@ -44,6 +45,7 @@ static void run_work(const char *scheme, const char *spec, uint64_t mem, uint64_
 	snprintf(c.scheme, sizeof(c.scheme), "%s", scheme);
 	if (run_one(&c, &r, &err) || r.not_possible)
 		bench_die(r.not_possible ? r.not_possible : err.what);
+	run_result_fini(&r);
 }
 
 static void ram(const char *scheme, uint64_t gib)
