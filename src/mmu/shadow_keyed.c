@@ -84,9 +84,10 @@ static void drop_pages(struct mmu *mmu, uint32_t space, uint64_t page, uint64_t 
 static bool keyed_walk(struct vcpu *v, struct mmu_fault *f)
 {
 	struct mmu *mmu = v->mmu;
+	/* No page of the unmapped segment is global. */
+	bool globals = mmu->shadow->globals && !f->space->bare;
 
-	if (!keyed(mmu)->lookup(mmu, f->space->number, f) &&
-	    !(mmu->shadow->globals && keyed(mmu)->lookup(mmu, mmu->gspace, f)))
+	if (!keyed(mmu)->lookup(mmu, f->space->number, f) && !(globals && keyed(mmu)->lookup(mmu, mmu->gspace, f)))
 		return false;
 	f->dropped = !(f->walk.rights & RIGHT_RWX);
 	return !f->dropped;

@@ -131,6 +131,22 @@ static void test_global_is_the_second_probe(void **state)
 	rig_close(&r);
 }
 
+/* A global page where the kernel's unmapped segment has an address of the same number. */
+static void test_global_is_not_for_the_unmapped(void **state)
+{
+	struct rig_config c = { .scheme = "inverted-shadow" };
+	struct rig_space s;
+	struct rig r;
+
+	rig_open(&r, &c);
+	enter_space(&s, &r, 3000 * PAGE_SIZE, 1, 1000, RIG_RIGHTS | RIGHT_G);
+	rig_leads_to(&r.g[0], 3000 * PAGE_SIZE, ACC_WRITE, 1000);
+	rig_poke(&r.g[0], 3000 * PAGE_SIZE, 8, 7);
+	assert_int_equal(rig_peek(&r.g[0], 1000 * PAGE_SIZE, 8), 0);
+	assert_int_equal(rig_peek(&r.g[0], 3000 * PAGE_SIZE, 8), 7);
+	rig_close(&r);
+}
+
 /* ---- forgetting ---- */
 
 /* Of far more pages than there is room for, each is forgotten in turn and comes back the same. */
@@ -267,6 +283,7 @@ int main(void)
 		cmocka_unit_test(test_one_reference),
 		cmocka_unit_test(test_orders),
 		cmocka_unit_test(test_global_is_the_second_probe),
+		cmocka_unit_test(test_global_is_not_for_the_unmapped),
 		cmocka_unit_test(test_every_page_is_forgotten),
 		cmocka_unit_test(test_forgotten_frames_can_move),
 		cmocka_unit_test(test_size),
