@@ -36,6 +36,7 @@ static void cost_is_counter_times_price(void **state)
 		[COST_TLB_WRITE] = { EXITS, 13 },
 		[COST_REFLECT] = { EXITS, 15 + 16 + 17 + 18 + 19 + 20 + 21 },
 		[COST_PRIV_INSTR] = { EXITS, 22 },
+		[COST_PV_UPDATE] = { EXITS, 10 },
 		[COST_DISK_PAGE] = { IO, 3 },
 	};
 	struct run_result *r = calloc(1, sizeof(*r));
@@ -44,7 +45,8 @@ static void cost_is_counter_times_price(void **state)
 	*s = (struct vm_stats){
 		.refs = 3, .kernel_refs = 1, .l2_hits = 5, .walk_refs = 9, .walk_depth = 6, .fault_walk_refs = 1,
 		.ad_updates = 2, .true_faults = 7, .exits = 8, .hidden_total = 1, .shadow_fill = 2,
-		.shadow_table_write = 3, .mmu_resync_entries = 4, .tlb_flush = 7, .soft_misses = 9, .soft_p2m_refs = 5,
+		.shadow_table_write = 3, .mmu_resync_entries = 4,
+		.tlb_flush = 7, .pv_updates = 10, .soft_misses = 9, .soft_p2m_refs = 5,
 		.exit_by = { [EXIT_ROOT_SWITCH] = 5, [EXIT_FENCE] = 1, [EXIT_FENCE_ALL] = 5,
 			     [EXIT_TLB_WRITE] = 13, [EXIT_TLB_MISS] = 15,
 			     [EXIT_TLB_MODIFY] = 16, [EXIT_TLB_RETURN] = 17, [EXIT_SYSCALL] = 18, [EXIT_SYSRET] = 19,
