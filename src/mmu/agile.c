@@ -132,6 +132,7 @@ static int attach(struct mmu *mmu)
 		return err;
 	}
 	mmu->shadow->hooks = &hooks;
+	mmu->shadow->fills_pages = true;
 	agile_shape(mmu);
 	return 0;
 }

@@ -24,7 +24,6 @@
  * A store to a nested table is known as hardware would tell it: one bit an
  * interval, the dirty bit of the p2m's leaf.
  */
-#include "machine/cost.h"
 #include "mmu/agile.h"
 #include "mmu/shadow_radix.h"
 
@@ -273,9 +272,11 @@ static void scan(struct mmu *mmu)
 		}
 }
 
-static uint64_t cycles_of_loads(uint64_t n)
+static uint64_t cycles(const struct mmu *mmu, enum cost_event e)
 {
-	return n * cost_default.of[COST_WALK_REF].cycles;
+	const struct cost_table *t = mmu->config.cost ? mmu->config.cost : &cost_default;
+
+	return t->of[e].cycles;
 }
 
 static bool anything_is_worth_it(struct mmu *mmu)
@@ -292,17 +293,17 @@ static void weigh_whole(struct mmu *mmu)
 {
 	struct agile *a = mmu->agile;
 	uint64_t roots = mmu->vm->stats.root_switches - a->roots;
-	uint64_t price = roots * (cost_default.of[COST_EXIT].cycles + cost_default.of[COST_ROOT_SWITCH].cycles);
+	uint64_t price = roots * (cycles(mmu, COST_EXIT) + cycles(mmu, COST_ROOT_SWITCH));
 
 	if (a->whole) {
 		a->usual = a->loads * 256 / a->walks;
-		a->good = cycles_of_loads(a->loads) > 2 * price && anything_is_worth_it(mmu) ? a->good + 1 : 0;
+		a->good = a->loads * cycles(mmu, COST_WALK_REF) > 2 * price && anything_is_worth_it(mmu) ? a->good + 1 : 0;
 		if (a->good >= 1u << a->backoff)
 			agile_set_whole(mmu, false);
 		return;
 	}
 	uint64_t would = a->walks * a->usual / 256;
-	uint64_t saved = cycles_of_loads(would > a->loads ? would - a->loads : 0);
+	uint64_t saved = (would > a->loads ? would - a->loads : 0) * cycles(mmu, COST_WALK_REF);
 
 	a->bad = price > saved ? a->bad + 1 : 0;
 	if (a->bad < 2)

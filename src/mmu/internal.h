@@ -140,6 +140,8 @@ struct mode_ops {
 	void (*zap_all)(struct mmu *mmu);
 	int (*audit)(struct mmu *mmu, const char **why);
 	uint64_t (*table_bytes)(const struct mmu *mmu);
+	/* A run of references has ended, all is counted: whatever the mode decides by time. v->space may change. */
+	void (*tick)(struct vcpu *v);
 	/* hpa of the root of the radix table that hardware walks by gva in this space, and its format; 0: none. */
 	uint64_t (*root_by_gva)(const struct mmu *mmu, const struct space *s, const struct gpt_format **fmt);
 };
@@ -154,6 +156,7 @@ struct track_page;
 struct shadow;
 struct agile;
 struct paravirt;
+struct adaptive;
 
 struct track_recent;
 struct mmu {
@@ -193,6 +196,7 @@ struct mmu {
 	struct agile *agile;
 	struct paravirt *paravirt;
 	struct pv_tables *pv_guest; /* NULL: the guest has not said */
+	struct adaptive *adaptive;
 	struct mmu_explain *explain; /* an explanation is under way; else NULL */
 };
 

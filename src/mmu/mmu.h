@@ -19,6 +19,7 @@
 #ifndef QUIRE_MMU_MMU_H
 #define QUIRE_MMU_MMU_H
 
+#include "machine/cost.h"
 #include "mmu/caches.h"
 #include "mmu/scheme.h"
 #include "tlb/tlb.h"
@@ -91,6 +92,7 @@ struct mmu_config {
 	bool cpu_trap;         /* cpu=trap: the guest's kernel runs deprivileged */
 	bool long_way;         /* every TLB miss goes the long way (mmu/quick.h): for tests that compare */
 	unsigned shadow_budget; /* shadow pages at most; 0: a quarter of the machine's frames */
+	const struct cost_table *cost; /* what agile and adaptive weigh by; NULL: cost_default */
 	unsigned interval;     /* how often agile and adaptive decide: TLB misses, references; 0: their own */
 	unsigned flood_limit;  /* writes to a table without a use of it before it is dropped; 0: 3 as KVM */
 };

@@ -378,6 +378,28 @@ static int fill_all(struct mmu *mmu)
 	return 0;
 }
 
+uint64_t nested_fill_backed(struct mmu *mmu)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < mmu->vm->nslots; i++) {
+		const struct memslot *s = &mmu->vm->slot[i];
+
+		for (uint64_t g = s->base.v; g < s->base.v + s->npages; n++) {
+			struct gfn_mapping map;
+			unsigned order = 0;
+
+			if (!gfn_peek(mmu->vm, GFN(g), &map)) {
+				if (enter(mmu, GFN(g), &map))
+					return n;
+				order = entry_order(mmu, map.order);
+			}
+			g = align_down(g, BIT(order)) + BIT(order);
+		}
+	}
+	return n;
+}
+
 static void detach(struct mmu *mmu)
 {
 	unmap_all(mmu, 0, UINT64_MAX >> PAGE_SHIFT);

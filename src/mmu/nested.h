@@ -6,6 +6,8 @@
 #include "mmu/internal.h"
 
 extern const struct mode_ops nested_mode;
+/* Enters every frame that is there, without exits. Returns how many entries that took; memory may end it early. */
+uint64_t nested_fill_backed(struct mmu *mmu);
 /* After guest_walk or guest_walk_from through mmu->hw: what is to be done, or nested_data. */
 enum walked nested_walked(struct mmu *mmu, struct mmu_fault *f);
 /* f->gpa through the p2m, found in guest tables with this order and these rights. Fills f->entry. */

@@ -184,5 +184,7 @@ enum access_status vcpu_run(struct vcpu *v, const ref_t *refs, size_t n, size_t 
 	st->l1_misses += c->l1i_misses + c->l1d_misses - before.l1i_misses - before.l1d_misses;
 	st->l2_hits += c->l2_hits - before.l2_hits;
 	st->l2_misses += c->l2_misses - before.l2_misses;
+	if (v->mmu->ops->tick)
+		v->mmu->ops->tick(v);
 	return s;
 }

@@ -67,7 +67,7 @@ const char *scheme_name_at(unsigned i)
 	static const char *const all[] = {
 		"native", "nested/radix", "nested/flat", "nested/inverted", "nested/inverted+linear",
 		"nested/hashed", "nested/cuckoo", "nested/segment", "shadow", "shadow+lazy", "shadow+discard",
-		"inverted-shadow", "agile", "paravirt",
+		"inverted-shadow", "agile", "adaptive", "paravirt",
 	};
 
 	return i < ARRAY_SIZE(all) ? all[i] : NULL;

@@ -155,6 +155,7 @@ struct shadow {
 	const struct gpt_format *fmt;
 	struct shadow_page *bucket[SHADOW_BUCKETS];
 	const struct shadow_hooks *hooks; /* agile; else NULL */
+	bool fills_pages;     /* a leaf page is filled whole when its first entry is set */
 	struct list pages;    /* every page, most recently used first */
 	struct list unsynced;
 	unsigned npages, budget, flood_limit;

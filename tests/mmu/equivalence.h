@@ -109,7 +109,7 @@ struct eq_config {
 	unsigned audit_every;
 	bool change;   /* EQ_CHANGE is in force */
 	bool change_each_step;
-	bool sides;    /* agile: tables become shadow or nested at random */
+	bool sides;    /* agile, adaptive: tables, the VM, become shadow or nested at random */
 	bool also_fence; /* every change of a table is followed by a fence of all */
 	bool neighbour;  /* another VM is on the machine; not a byte of it may change */
 };

@@ -101,8 +101,8 @@ static void test_changing_scheme(void **state)
 	free(s);
 }
 
-/* Agile: any guest table changes sides at any moment, with or without reason. */
-static void test_tables_changing_sides(void **state)
+/* Agile, adaptive: any guest table, all of the VM, changes sides at any moment, with or without reason. */
+static void test_changing_sides(void **state)
 {
 	struct sequence *s = malloc(sizeof(*s));
 	uint64_t first = first_seed() + 200000;
@@ -115,6 +115,8 @@ static void test_tables_changing_sides(void **state)
 		c.rig.interval = seed % 2 ? 1 : 100000;
 		c.rig.scheme = "agile";
 		equivalent(&c, s);
+		c.rig.scheme = "adaptive";
+		equivalent(&c, s);
 	}
 	free(s);
 }
@@ -126,7 +128,7 @@ int main(void)
 		cmocka_unit_test(test_busy_host),
 		cmocka_unit_test(test_architectural_with_fences),
 		cmocka_unit_test(test_changing_scheme),
-		cmocka_unit_test(test_tables_changing_sides),
+		cmocka_unit_test(test_changing_sides),
 	};
 
 	return cmocka_run_group_tests_name("equivalence of schemes, random guests", tests, NULL, NULL);

@@ -2,6 +2,7 @@
 /* A sequence on a rig and on the oracle side by side; what differs is shrunk and printed. */
 #include "equivalence.h"
 
+#include "mmu/adaptive.h"
 #include "mmu/agile.h"
 
 #include <signal.h>
@@ -378,7 +379,11 @@ static void change_sides(struct pair *p)
 {
 	struct mmu *mmu = p->g->mmu;
 
-	if (!mmu->agile || rng_below(&p->rng, 3))
+	if (rng_below(&p->rng, 3))
+		return;
+	if (mmu->adaptive && !rng_below(&p->rng, 4))
+		adaptive_move(mmu);
+	if (!mmu->agile)
 		return;
 	if (!rng_below(&p->rng, 8))
 		agile_set_whole(mmu, !mmu->agile->whole);

@@ -17,7 +17,8 @@ static inline uint64_t probe_bytes(struct rig_vm *g, const struct pt_ref *ref, u
 	const struct gpt_format *f = is_guest ? g->guest_fmt : g->host_fmt;
 	const struct pt_org *org = is_guest ? guest : g->mmu->scheme.org;
 
-	if (g->mmu->shadow)
+	/* Agile has a p2m besides. */
+	if (g->mmu->shadow && !is_guest && strcmp(ref->note.table, "p2m"))
 		f = g->mmu->shadow->fmt;
 	*hpa = ref->hpa.v;
 	if (org && org->hierarchical)
