@@ -202,6 +202,7 @@ static int build_mmu(struct exp *e, struct exp_vm *v, struct run_result *r, stru
 	const struct vm_spec *spec = &e->c.vm[v - e->vm];
 	const struct mmu_config mc = {
 		.guest_fmt = e->c.guest_fmt,
+		.cost = e->c.cost,
 		.host_fmt = e->c.host_fmt,
 		.visibility = e->c.visibility,
 		.check = e->c.check,

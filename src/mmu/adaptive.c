@@ -11,9 +11,11 @@
  *                    measured                          estimated for the other
  *   nested    loads of the p2m, exits          for shadow: an exit for each true fault,
  *                                              change of root and fence; an emulated
- *                                              store and a refill for each store to a
- *                                              table that translations were read from;
- *                                              the exits there are
+ *                                              store for each store to a table that
+ *                                              translations were read from; a fill for
+ *                                              each of those, or for each A or D that
+ *                                              the walker set, whichever were more; the
+ *                                              exits there are
  *   shadow    exits                            for nested: TLB misses times the p2m loads
  *                                              that one cost when it ran last; hidden faults
  *
@@ -38,7 +40,7 @@ enum {
 
 /* Counters as they stood when the interval began. */
 struct since {
-	uint64_t time, walks, hidden, exit[EXIT_COUNT], exits, fills, writes, resyncs, flushes, faults, roots, fences;
+	uint64_t time, walks, hidden, exits, fills, writes, resyncs, flushes, faults, roots, fences, ad;
 };
 
 struct adaptive {
@@ -81,6 +83,7 @@ static void begin(struct mmu *mmu)
 		.faults = s->true_faults,
 		.roots = s->root_switches,
 		.fences = s->guest_fences,
+		.ad = s->ad_updates,
 	};
 	a->loads = a->stores = 0;
 }
@@ -111,10 +114,11 @@ static uint64_t shadow_estimated(const struct mmu *mmu)
 {
 	const struct adaptive *a = mmu->adaptive;
 	const struct vm_stats *s = &mmu->vm->stats;
+	uint64_t fills = MAX(a->stores, s->ad_updates - a->since.ad);
 
 	return exits_measured(mmu) +
 	       price(mmu, COST_EXIT, s->true_faults - a->since.faults) +
-	       exit_and(mmu, COST_TABLE_WRITE, a->stores) + exit_and(mmu, COST_SHADOW_FILL, a->stores) +
+	       exit_and(mmu, COST_TABLE_WRITE, a->stores) + exit_and(mmu, COST_SHADOW_FILL, fills) +
 	       exit_and(mmu, COST_ROOT_SWITCH, s->root_switches - a->since.roots) +
 	       exit_and(mmu, COST_FENCE, s->guest_fences - a->since.fences);
 }
@@ -205,9 +209,14 @@ static void tick(struct vcpu *v)
 	const struct vm_stats *s = &mmu->vm->stats;
 	uint64_t interval = mmu->config.interval ? mmu->config.interval : ADAPTIVE_INTERVAL;
 
-	if (s->refs + s->kernel_refs - mmu->adaptive->since.time < interval)
-		return;
-	weigh(mmu);
+	uint64_t now = s->refs + s->kernel_refs;
+
+	/* Whoever reads the counters may have set them back (the end of a warm-up): that interval is lost. */
+	if (now >= mmu->adaptive->since.time) {
+		if (now - mmu->adaptive->since.time < interval)
+			return;
+		weigh(mmu);
+	}
 	begin(mmu);
 }
 

@@ -299,6 +299,16 @@ static struct guest_start start_at_root(struct mmu *mmu, const struct space *s)
 	};
 }
 
+/*
+ * What the guest's tables told is noted even if the p2m then lacks the data:
+ * the next walk may start from a cache and not see them all.
+ */
+static void note(struct mmu *mmu, const struct mmu_fault *f, uint64_t loads)
+{
+	if (f->walk.status == WALK_OK)
+		agile_walked(mmu, f, loads);
+}
+
 static enum walked walk_partly(struct mmu *mmu, struct space *s, struct mmu_fault *f)
 {
 	const struct pt_mem_counts *host = &mmu->ptm.m.counts;
@@ -320,8 +330,7 @@ static enum walked walk_partly(struct mmu *mmu, struct space *s, struct mmu_faul
 		fill_guest_cache(mmu, s, f, cached || step == STEP_NOTHING);
 	enum walked w = nested_walked(mmu, f);
 
-	if (w == WALKED_OK)
-		agile_walked(mmu, f, host->refs - loads);
+	note(mmu, f, host->refs - loads);
 	return w;
 }
 
@@ -332,8 +341,8 @@ static enum walked walk_nested(struct vcpu *v, struct mmu_fault *f)
 	uint64_t loads = host->refs;
 	enum walked w = nested_mode.walk(v, f);
 
-	if (w == WALKED_OK && !f->space->bare)
-		agile_walked(v->mmu, f, host->refs - loads);
+	if (!f->space->bare)
+		note(v->mmu, f, host->refs - loads);
 	return w;
 }
 

@@ -292,7 +292,8 @@ static bool anything_is_worth_it(struct mmu *mmu)
 static void weigh_whole(struct mmu *mmu)
 {
 	struct agile *a = mmu->agile;
-	uint64_t roots = mmu->vm->stats.root_switches - a->roots;
+	/* Whoever reads the counters may have set them back. */
+	uint64_t roots = mmu->vm->stats.root_switches - MIN(a->roots, mmu->vm->stats.root_switches);
 	uint64_t price = roots * (cycles(mmu, COST_EXIT) + cycles(mmu, COST_ROOT_SWITCH));
 
 	if (a->whole) {

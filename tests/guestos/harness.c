@@ -84,6 +84,7 @@ bool rig_open(struct rig *r, const struct rig_config *c)
 		.check = c->truth_only ? CHECK_TRUTH : CHECK_WALK, .p2m_eager = c->p2m_eager, .long_way = c->long_way,
 		.cpu_trap = c->cpu_trap, .tlb_software = c->tlb_software,
 		.paravirt = guest_paravirt(&gc),
+		.interval = c->interval,
 	};
 
 	r->cpu->untagged = c->tlb_untagged;

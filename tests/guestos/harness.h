@@ -70,6 +70,7 @@ struct rig_config {
 	bool truth_only;                  /* TLB fills against the truth alone: opens the short way of a miss */
 	bool long_way;                    /* and closes it again */
 	bool cpu_trap, tlb_software, tlb_untagged;
+	unsigned interval;                /* of agile and adaptive; 0: their own */
 	uint32_t asids_max;               /* tags in use; 0: all that the format has */
 	struct guest_config guest;        /* fmt, org, org_flags are filled in; mem_pages 0: 16 MiB */
 };
