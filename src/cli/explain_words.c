@@ -61,7 +61,11 @@ static const char *format_words(const struct gpt_format *fmt, const struct expla
 	unsigned level = s->ref.note.level;
 	uint64_t pte = s->ref.value & low_bits(8u * fmt->entry_size);
 
-	if (level >= fmt->levels || !gpt_is_present(fmt, pte))
+	/* Agile: not present, but it leads on. */
+	if (level < fmt->levels && !gpt_is_present(fmt, pte) && !s->guest_memory && gpt_frame(fmt, pte))
+		snprintf(buf, EXPLAIN_TEXT, "switch: the guest's own table at %s 0x%llx", space,
+			 (unsigned long long)(gpt_frame(fmt, pte) << PAGE_SHIFT));
+	else if (level >= fmt->levels || !gpt_is_present(fmt, pte))
 		snprintf(buf, EXPLAIN_TEXT, "not present");
 	else if (gpt_is_leaf(fmt, level, pte))
 		return page_words(gpt_frame(fmt, pte), gpt_level_order(fmt, level), gpt_rights(fmt, level, pte), space, buf);

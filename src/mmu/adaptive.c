@@ -340,7 +340,7 @@ static uint64_t root_by_gva(const struct mmu *mmu, const struct space *s, const 
 
 static const struct mode_ops adaptive_mode = {
 	.name = "adaptive",
-	.summary = "nested/radix or shadow, changed while running, by what walks and exits cost",
+	.summary = "nested/radix or shadow, changed while running by what each costs",
 	.possible = possible,
 	.attach = attach,
 	.walk = walk,

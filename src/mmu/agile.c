@@ -432,7 +432,7 @@ static void drop_space(struct mmu *mmu, struct space *s)
 
 static const struct mode_ops agile_mode = {
 	.name = "agile",
-	.summary = "shadow for the upper levels, nested below: each guest table is one or the other, by its rate of writes",
+	.summary = "shadow above, nested below: each guest table by its rate of writes",
 	.possible = possible,
 	.attach = attach,
 	.walk = walk,

@@ -22,7 +22,7 @@ QUIRE, SOURCE = sys.argv[1], sys.argv[2]
 WORK = 'synth:zipf,refs=20K,footprint=1M'
 SCHEMES = ['native', 'nested/radix', 'nested/flat', 'nested/inverted', 'nested/inverted+linear',
            'nested/hashed', 'nested/cuckoo', 'nested/segment', 'shadow', 'shadow+lazy', 'shadow+discard',
-           'inverted-shadow', 'agile', 'paravirt']
+           'inverted-shadow', 'agile', 'adaptive', 'paravirt']
 TMP = tempfile.mkdtemp(prefix='quire-test-')
 atexit.register(shutil.rmtree, TMP, ignore_errors=True)
 
