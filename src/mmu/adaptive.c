@@ -50,6 +50,7 @@ struct adaptive {
 	uint64_t stores;       /* to tables, while nested */
 	uint64_t usual;        /* p2m loads a walk, in 256ths */
 	uint64_t regret;
+	uint64_t paid;         /* for moving here, and not yet spent: filling tables is no reason to regret it */
 	unsigned factor;
 	unsigned intervals;    /* since the last move */
 };
@@ -132,11 +133,15 @@ static uint64_t nested_estimated(const struct mmu *mmu)
 	       exit_and(mmu, COST_HIDDEN_FAULT, s->hidden_total - a->since.hidden);
 }
 
-/* To shadow: a fault and a page of entries for each guest leaf table in use; to nested: an entry a frame. */
+/*
+ * To shadow: a fault and a page of entries for each guest leaf table in use,
+ * a fault for each page where tables have no positions; to nested: an entry a frame.
+ */
 static uint64_t price_of_moving(const struct mmu *mmu)
 {
 	uint64_t frames = mmu->vm->resident;
-	unsigned bits = mmu->config.guest_fmt->level[0].bits;
+	const struct pt_org *guest = mmu->vcpu ? mmu->vcpu->paging.org : NULL;
+	unsigned bits = guest && !guest->hierarchical ? 0 : mmu->config.guest_fmt->level[0].bits;
 
 	return mmu->adaptive->sub == &shadow_mode ? price(mmu, COST_RESYNC_ENTRY, vm_pages(mmu->vm)) :
 	       price(mmu, COST_RESYNC_ENTRY, frames) + exit_and(mmu, COST_SHADOW_FILL, 1 + (frames >> bits));
@@ -193,6 +198,10 @@ static void weigh(struct mmu *mmu)
 	if (nested && walks)
 		a->usual = a->loads * 256 / walks;
 	a->intervals++;
+	uint64_t spent = MIN(a->paid, here > there ? here - there : 0);
+
+	a->paid -= spent;
+	here -= spent;
 	a->regret = a->regret + here > there ? a->regret + here - there : 0;
 	if (a->intervals >= ADAPTIVE_SOON)
 		a->factor = 1;
@@ -200,6 +209,7 @@ static void weigh(struct mmu *mmu)
 		return;
 	if (a->intervals < ADAPTIVE_SOON)
 		a->factor = MIN(a->factor * 2, (unsigned)ADAPTIVE_FACTOR_MAX);
+	a->paid = price_of_moving(mmu);
 	adaptive_move(mmu);
 }
 

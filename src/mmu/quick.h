@@ -127,9 +127,12 @@ static ALWAYS_INLINE bool quick_wc_find(const struct walk_cache *wc, unsigned ca
 	for (unsigned k = 0; k < levels; k++) {
 		const struct tlb_array *a = &wc->level[k];
 		struct array_shape s = quick_shape(a);
+
+		if (!(cached >> k & 1))
+			continue;
 		uint64_t tag = quick_wc_tag(wc, k, space, va);
 		size_t base = array_base(a, s, tag);
-		int way = cached >> k & 1 ? array_find(a, s, base, tag) : -1;
+		int way = array_find(a, s, base, tag);
 
 		if (way >= 0) {
 			*hit = (struct quick_hit){ k, (unsigned)way, base };

@@ -259,7 +259,7 @@ static struct shadow_page *linked_page(struct mmu *mmu, const struct shadow_fill
 /* A leaf was set: a page that was empty before may be filled whole. */
 static void made_leaf(struct shadow_page *sp, const struct shadow_fill *fill)
 {
-	if (unlikely(sp->mmu->shadow->fills_pages) && sp->present == 1 && sp->role.kind == SP_PLACED && !sp->role.level)
+	if (unlikely(sp->mmu->shadow->fills_pages) && sp->present == 1 && sp->role.kind != SP_UNPLACED && !sp->role.level)
 		switch_fill_page(sp, fill);
 }
 

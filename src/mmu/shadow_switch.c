@@ -123,17 +123,31 @@ static bool fill_at(const struct shadow_page *sp, uint64_t index, const struct s
 	       (shadow_leaf_rights(fill) & RIGHT_RWX);
 }
 
+/* Inside a guest superpage, or without any table: frame beside frame, with the rights of the one just set. */
+static bool fill_beside(const struct shadow_page *sp, uint64_t index, const struct shadow_fill *like,
+			struct shadow_fill *fill)
+{
+	const struct gpt_format *fmt = sp->mmu->shadow->fmt;
+
+	*fill = *like;
+	fill->va = align_down(like->va, span(fmt, 0)) + (index << fmt->level[0].shift);
+	fill->gfn = GFN(sp->gfn + index);
+	return memslot_find(sp->mmu->vm, fill->gfn) && !gfn_peek(sp->mmu->vm, fill->gfn, &fill->map) &&
+	       (shadow_leaf_rights(fill) & RIGHT_RWX);
+}
+
 void switch_fill_page(struct shadow_page *sp, const struct shadow_fill *like)
 {
 	struct mmu *mmu = sp->mmu;
 	uint64_t n = entries_of(sp);
 
-	if (sp->role.guest_level)
+	if (sp->role.kind == SP_PLACED && sp->role.guest_level)
 		return;
 	for (uint64_t i = 0; i < n; i++) {
 		struct shadow_fill fill;
 
-		if (spte_at(mmu, sptep_of(sp, i)) || !fill_at(sp, i, like, &fill))
+		if (spte_at(mmu, sptep_of(sp, i)) ||
+		    !(sp->role.kind == SP_DIRECT ? fill_beside : fill_at)(sp, i, like, &fill))
 			continue;
 		if (radix_set_leaf(sp, &fill))
 			break;
