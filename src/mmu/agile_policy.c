@@ -123,7 +123,7 @@ void agile_make_nested(struct mmu *mmu, uint64_t gfn)
 	p->writes = 0;
 	p->loads = 0;
 	p->backoff = a->interval - p->since >= AGILE_STEADY ? 0 : (uint8_t)MIN(p->backoff + 1u, AGILE_BACKOFF);
-	for (bool again = true; again;) {
+	for (bool again = !MUTATE(AGILE_KEEPS_SHADOW); again;) {
 		again = false;
 		for_each_sp_of(mmu->shadow, gfn, sp) {
 			children_become_nested(sp);
