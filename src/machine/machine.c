@@ -88,6 +88,28 @@ static __attribute__((unused)) bool is_zero_frame(const uint8_t *p)
  * sparse mapping sparse. Debug builds look whether somebody forgot the flag,
  * short of reading all of a large object.
  */
+/*
+ * Past the caches where the processor can: a frame that is given out stands
+ * in none of them, and reading 64 lines only to overwrite them takes longer
+ * than the rest of a fault. This thread's own loads see such stores in order;
+ * another's do after the next locked instruction.
+ */
+static void zero_page(uint8_t *p)
+{
+#if defined(__SSE2__)
+	typedef long long v2di __attribute__((vector_size(16)));
+
+	for (unsigned i = 0; i < PAGE_SIZE; i += sizeof(v2di))
+#if defined(__clang__)
+		__builtin_nontemporal_store((v2di){0}, (v2di *)(void *)(p + i));
+#else
+		__builtin_ia32_movntdq((v2di *)(void *)(p + i), (v2di){0});
+#endif
+#else
+	memset(p, 0, PAGE_SIZE);
+#endif
+}
+
 void machine_zero_run(struct machine *m, mfn_t mfn, uint64_t n)
 {
 	struct frame *f = machine_frame(m, mfn);
@@ -95,7 +117,7 @@ void machine_zero_run(struct machine *m, mfn_t mfn, uint64_t n)
 
 	for (uint64_t i = 0; i < n; i++, p += PAGE_SIZE) {
 		if (f[i].flags & FRAME_TOUCHED) {
-			memset(p, 0, PAGE_SIZE);
+			zero_page(p);
 			f[i].flags &= (uint16_t)~FRAME_TOUCHED;
 		} else {
 			ASSERT(n >= FRAMES_2M || is_zero_frame(p));
