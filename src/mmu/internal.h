@@ -33,6 +33,7 @@ struct space {
 	struct space *next;  /* of the same bucket (by asid) */
 	struct list lru;     /* mmu->spaces, most recent first */
 	struct shadow_page *shadow_root; /* shadow modes with radix tables */
+	uint64_t shadow_entries; /* and with other organisations: those it has */
 };
 
 enum { SPACE_BUCKETS = 64, SPACES_MAX = 1024, SPACES_BARE_AND_GLOBAL = 2 };

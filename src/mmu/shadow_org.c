@@ -139,8 +139,11 @@ static bool table_lookup(struct mmu *mmu, uint32_t space, struct mmu_fault *f)
 static int table_map(struct mmu *mmu, const struct pt_entry *e)
 {
 	struct pt *pt = table(mmu, e->key.space);
+	int err = pt->org->map(pt, e);
 
-	return pt->org->map(pt, e);
+	if (!err)
+		mmu->cpu->space_of[e->key.space]->shadow_entries++;
+	return err;
 }
 
 static void table_unmap(struct mmu *mmu, const struct pt_entry *e)
@@ -148,6 +151,15 @@ static void table_unmap(struct mmu *mmu, const struct pt_entry *e)
 	struct pt *pt = table(mmu, e->key.space);
 
 	BUG_ON(pt->org->unmap(pt, e->key, e->order, NULL));
+	mmu->cpu->space_of[e->key.space]->shadow_entries--;
+}
+
+/* Of a space that was dropped, whose pages are still here, none are left. */
+static bool has_entries(const struct mmu *mmu, uint32_t space)
+{
+	const struct space *s = mmu->cpu->space_of[space];
+
+	return s && s->mmu == mmu && s->shadow_entries;
 }
 
 static void table_protect(struct mmu *mmu, const struct pt_entry *e, uint8_t rights)
@@ -157,16 +169,20 @@ static void table_protect(struct mmu *mmu, const struct pt_entry *e, uint8_t rig
 	BUG_ON(pt->org->protect(pt, e->key, e->order, rights));
 }
 
-enum { FEW_PAGES = 8 };
+enum { FEW_PAGES = 8, FEW_OF_MANY = 1024 };
 
-/* The few pages of a leaf table one by one; more than that by going through the space's entries. */
+/*
+ * A few pages one by one; more than that by going through the space's entries.
+ * `next` of a table for all spaces may read all of it: there a leaf table's
+ * pages are few, and nothing is looked for that cannot be.
+ */
 static bool table_next(struct mmu *mmu, struct keyed_range *r, struct pt_entry *e)
 {
 	struct pt *pt = table(mmu, r->space);
 
-	if (!pt)
+	if (!pt || !has_entries(mmu, r->space))
 		return false;
-	if (r->n <= FEW_PAGES) {
+	if (r->n <= (mmu->shadow->shared ? FEW_OF_MANY : FEW_PAGES)) {
 		while (r->at < r->n)
 			if (table_find(mmu, r->space, r->page + r->at++, e))
 				return true;
