@@ -464,16 +464,23 @@ static ALWAYS_INLINE const uint64_t *quick_ahead_table(struct quick *q, const st
 	if (!table)
 		return NULL;
 	uint64_t pte = table[(gva >> d->shift[1]) & d->index[1]];
-	const uint64_t *word = quick_word(q, quick_frame(d, pte), &mfn);
+	uint64_t gfn = quick_frame(d, pte);
+	const uint8_t *at;
 
 	if (!quick_is_table(d, 1, pte))
 		return NULL;
-	if (word)
-		mfn = gfn_mfn((struct gfn_state){ *word }).v;
-	if (!mfn)
-		return NULL;
-	const uint64_t *p = (const uint64_t *)(const void *)(q->ram + (mfn << PAGE_SHIFT)) +
-			    ((gva >> d->shift[0]) & d->index[0]);
+	if (q->direct) {
+		at = q->direct + (MIN(gfn, q->direct_pages - 1) << PAGE_SHIFT);
+	} else {
+		const uint64_t *word = quick_word(q, gfn, &mfn);
+
+		if (word)
+			mfn = gfn_mfn((struct gfn_state){ *word }).v;
+		if (!mfn)
+			return NULL;
+		at = q->ram + (mfn << PAGE_SHIFT);
+	}
+	const uint64_t *p = (const uint64_t *)(const void *)at + ((gva >> d->shift[0]) & d->index[0]);
 
 	if (q->open != QUICK_NONE)
 		__builtin_prefetch(track_recent_slot(q->mmu, quick_frame(d, pte) << PAGE_SHIFT));
