@@ -88,7 +88,7 @@ static void engine_warm(struct engine *e)
 }
 
 /* A pass over the records where they stand, as the guest runs a block: the engine and the digest of what ran. */
-static double engine_pass(struct engine *e)
+static NOINLINE double engine_pass(struct engine *e)
 {
 	const struct stream *s = e->src.s;
 	digest_stream digest;

@@ -3,6 +3,11 @@
  * The guest's frames: a buddy allocator over [0, mem_pages), and who uses
  * each. Frame 0 is the kernel's, so that gpa 0 is never a table or a page.
  *
+ * Tables do not lie among pages: a 2 MiB block is kept for one or the other
+ * while any of it is in use, as Linux groups pages by mobility, so that huge
+ * pages stay to be had. Where one use has no block left, it takes single
+ * frames out of the other's.
+ *
  * A frame that was never written (GFRAME_BYTES clear) is zero as the machine
  * gave it and is not zeroed again: only its user's own touch backs it.
  */
@@ -12,18 +17,26 @@
 #include "base/bug.h"
 #include "guestos/guest_internal.h"
 
+static enum gframe_use use_of(const struct frames *fr, uint64_t gfn, unsigned order)
+{
+	bool tables = order < ORDER_2M && fr->f[align_down(gfn, BIT(ORDER_2M))].flags & GFRAME_TABLES;
+
+	return tables ? FOR_TABLES : FOR_PAGES;
+}
+
 static void list_push(struct frames *fr, uint64_t gfn, unsigned order)
 {
+	uint32_t *head = &fr->free_head[use_of(fr, gfn, order)][order];
 	struct gframe *f = &fr->f[gfn];
 
 	f->type = GFRAME_FREE;
 	f->order = (uint8_t)order;
 	f->flags |= GFRAME_HEAD;
 	f->prev = NO_GFRAME;
-	f->next = fr->free_head[order];
+	f->next = *head;
 	if (f->next != NO_GFRAME)
 		fr->f[f->next].prev = (uint32_t)gfn;
-	fr->free_head[order] = (uint32_t)gfn;
+	*head = (uint32_t)gfn;
 }
 
 static void list_remove(struct frames *fr, uint64_t gfn)
@@ -34,7 +47,7 @@ static void list_remove(struct frames *fr, uint64_t gfn)
 	if (f->prev != NO_GFRAME)
 		fr->f[f->prev].next = f->next;
 	else
-		fr->free_head[f->order] = f->next;
+		fr->free_head[use_of(fr, gfn, f->order)][f->order] = f->next;
 	if (f->next != NO_GFRAME)
 		fr->f[f->next].prev = f->prev;
 }
@@ -57,7 +70,7 @@ int frames_init(struct frames *fr, uint64_t n)
 {
 	*fr = (struct frames){ .n = n };
 	for (unsigned i = 0; i <= GUEST_ORDER_MAX; i++)
-		fr->free_head[i] = NO_GFRAME;
+		fr->free_head[FOR_PAGES][i] = fr->free_head[FOR_TABLES][i] = NO_GFRAME;
 	if (n < 2 || n >= NO_GFRAME)
 		return -EINVAL;
 	/* Of a large guest's frames most are never used: they take nothing of the host, not even a promise. */
@@ -67,6 +80,7 @@ int frames_init(struct frames *fr, uint64_t n)
 		return -ENOMEM;
 	}
 	fr->f[0].type = GFRAME_KERNEL;
+	fr->f[0].flags = GFRAME_TABLES;
 	add_free_range(fr, 1, n);
 	return 0;
 }
@@ -113,23 +127,61 @@ void frames_fini(struct frames *fr)
 	*fr = (struct frames){ 0 };
 }
 
+/* The order of the smallest free block of `use`, no smaller than order; above GUEST_ORDER_MAX: there is none. */
+static unsigned smallest_free(const struct frames *fr, enum gframe_use use, unsigned order)
+{
+	while (order <= GUEST_ORDER_MAX && fr->free_head[use][order] == NO_GFRAME)
+		order++;
+	return order;
+}
+
+/* Takes a free block of order `have` and gives back all but its first 2^order frames. */
+static uint64_t take_first(struct frames *fr, enum gframe_use use, unsigned have, unsigned order)
+{
+	uint64_t gfn = fr->free_head[use][have];
+
+	list_remove(fr, gfn);
+	while (have > order) {
+		have--;
+		list_push(fr, gfn + BIT(have), have);
+	}
+	return gfn;
+}
+
+/* Makes a free 2 MiB block, if there is one, the tables'. */
+static void keep_block(struct frames *fr)
+{
+	unsigned have = smallest_free(fr, FOR_PAGES, ORDER_2M);
+
+	if (have > GUEST_ORDER_MAX)
+		return;
+	uint64_t gfn = take_first(fr, FOR_PAGES, have, ORDER_2M);
+
+	fr->f[gfn].flags |= GFRAME_TABLES;
+	list_push(fr, gfn + BIT(ORDER_2M - 1), ORDER_2M - 1);
+	list_push(fr, gfn, ORDER_2M - 1);
+}
+
 int frames_alloc(struct guest *g, unsigned order, enum gframe_type type, uint64_t *gfn)
 {
+	enum gframe_use use = type == GFRAME_USER ? FOR_PAGES : FOR_TABLES;
 	struct frames *fr = &g->frames;
-	unsigned have = order;
+	unsigned have;
 
 	/* No frame goes to another use while a TLB may still lead to it. */
 	fence_pay(g);
-	while (have <= GUEST_ORDER_MAX && fr->free_head[have] == NO_GFRAME)
-		have++;
+	have = smallest_free(fr, use, order);
+	if (have > GUEST_ORDER_MAX && use == FOR_TABLES && order < ORDER_2M) {
+		keep_block(fr);
+		have = smallest_free(fr, use, order);
+	}
+	if (have > GUEST_ORDER_MAX) {
+		use = use == FOR_PAGES ? FOR_TABLES : FOR_PAGES;
+		have = smallest_free(fr, use, order);
+	}
 	if (have > GUEST_ORDER_MAX)
 		return -ENOMEM;
-	*gfn = fr->free_head[have];
-	list_remove(fr, *gfn);
-	while (have > order) {
-		have--;
-		list_push(fr, *gfn + BIT(have), have);
-	}
+	*gfn = take_first(fr, use, have, order);
 	for (uint64_t i = 0; i < BIT(order); i++)
 		fr->f[*gfn + i].type = (uint8_t)type;
 	fr->nfree -= BIT(order);
@@ -160,6 +212,9 @@ void frames_free(struct guest *g, uint64_t gfn, unsigned order)
 			break;
 		list_remove(fr, buddy);
 		gfn &= ~BIT(order);
+		/* A whole block that is free is nobody's; the first one is the kernel's and never is. */
+		if (order + 1 == ORDER_2M)
+			fr->f[gfn].flags &= (uint8_t)~GFRAME_TABLES;
 	}
 	list_push(fr, gfn, order);
 	g->stats.frames_used = fr->n - fr->nfree;
@@ -202,12 +257,15 @@ int frames_audit(const struct frames *fr, const char **why)
 		}
 		i += n;
 	}
-	for (unsigned order = 0; order <= GUEST_ORDER_MAX; order++)
-		for (uint32_t i = fr->free_head[order]; i != NO_GFRAME; i = fr->f[i].next) {
-			if (!(fr->f[i].flags & GFRAME_HEAD) || fr->f[i].order != order)
+	for (unsigned list = 0; list < GFRAME_USES * (GUEST_ORDER_MAX + 1); list++) {
+		unsigned use = list % GFRAME_USES, order = list / GFRAME_USES;
+
+		for (uint32_t i = fr->free_head[use][order]; i != NO_GFRAME; i = fr->f[i].next) {
+			if (!(fr->f[i].flags & GFRAME_HEAD) || fr->f[i].order != order || use_of(fr, i, order) != use)
 				return *why = "a free list holds something else", -EINVAL;
 			nfree -= BIT(order);
 		}
+	}
 	if (nfree)
 		return *why = "free blocks and free lists disagree", -EINVAL;
 	return 0;

@@ -38,7 +38,11 @@ enum gframe_flag {
 	GFRAME_DIRTY = 1 << 2, /* differs from its disk copy (beside what D bits say) */
 	GFRAME_LISTED = 1 << 3, /* known to the replacement policy */
 	GFRAME_HEAPED = 1 << 4, /* LRU: has its item in the heap */
+	GFRAME_TABLES = 1 << 5, /* first frame of a 2 MiB block that is kept for tables */
 };
+
+/* Free frames stand on lists by what their 2 MiB block is for (frames.c). */
+enum gframe_use { FOR_PAGES, FOR_TABLES, GFRAME_USES };
 
 /* A page that a frame stands for: `vpn` of an address space, or page `vpn` of a shared object. */
 struct owner {
@@ -60,7 +64,7 @@ struct gframe {
 struct frames {
 	struct gframe *f;
 	uint64_t n, nfree;
-	uint32_t free_head[GUEST_ORDER_MAX + 1];
+	uint32_t free_head[GFRAME_USES][GUEST_ORDER_MAX + 1];
 	struct owner *spare;        /* linked by next */
 	struct owner_chunk *chunks; /* where all further owners stand */
 };
