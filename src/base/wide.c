@@ -2,8 +2,9 @@
 #include "base/wide.h"
 
 #if defined(__x86_64__)
-/* Intel SDM vol. 2, CPUID; vol. 1, 14.3: how software finds AVX2. */
-enum { CPUID_OSXSAVE = 1 << 27, CPUID_AVX2 = 1 << 5, XCR0_SSE_AVX = 6 };
+/* Intel SDM vol. 2, CPUID; vol. 1, 14.3: how software finds AVX2. All of WIDE is asked for by the build (meson.build). */
+enum { CPUID_OSXSAVE = 1 << 27, CPUID_BMI1 = 1 << 3, CPUID_AVX2 = 1 << 5, CPUID_BMI2 = 1 << 8, XCR0_SSE_AVX = 6,
+       WIDE = CPUID_BMI1 | CPUID_AVX2 | CPUID_BMI2 };
 
 struct cpuid {
 	unsigned a, b, c, d;
@@ -25,7 +26,7 @@ static bool ask(void)
 		return false;
 	/* The system must keep the wide registers, too. */
 	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-	return (low & XCR0_SSE_AVX) == XCR0_SSE_AVX && (cpuid(7).b & CPUID_AVX2);
+	return (low & XCR0_SSE_AVX) == XCR0_SSE_AVX && (cpuid(7).b & WIDE) == WIDE;
 }
 #else
 static bool ask(void)

@@ -111,6 +111,34 @@ static enum quick_kind kind_for(const struct quick *q, const struct vcpu *v)
 	return QUICK_NONE;
 }
 
+/* Four ways, in the first levels' walk caches too? */
+static bool has_common_arrays(const struct quick_dim *d, const struct walk_cache *wc)
+{
+	for (unsigned k = 0; k < QUICK_FIRST_LEVELS; k++)
+		if (!(d->cached >> k & 1) || wc->level[k].ways != 4 || wc->shift[k] != PAGE_SHIFT + 9 * (k + 1))
+			return false;
+	return true;
+}
+
+static bool has_common_levels(const struct quick_dim *d)
+{
+	for (unsigned k = 0; k < QUICK_FIRST_LEVELS; k++)
+		if (d->index[k] != 511 || d->shift[k + 1] != PAGE_SHIFT + 9 * (k + 1))
+			return false;
+	return d->shift[0] == PAGE_SHIFT;
+}
+
+static enum quick_fit fit_for(const struct quick *q)
+{
+	const struct mmu_cpu *cpu = q->cpu;
+	bool fits = has_common_levels(&q->guest) && has_common_arrays(&q->guest, &cpu->guest_wc);
+
+	if (q->open == QUICK_TWO)
+		fits = fits && has_common_levels(&q->host) && has_common_arrays(&q->host, &cpu->host_wc) &&
+		       cpu->nested.ways == 4;
+	return fits && q->open != QUICK_NONE ? QUICK_FIT_X64 : QUICK_FIT_ANY;
+}
+
 static void prepare_host(struct quick *q, const struct space *s)
 {
 	const struct mmu *mmu = q->mmu;
@@ -135,7 +163,11 @@ void quick_prepare(struct quick *q, struct vcpu *v)
 	q->prepared = true;
 	if (!s || mmu->config.tlb_software || !s->p.org->hierarchical || !has_small_tables(s->p.params.fmt))
 		return;
+	/* Nobody would use what is asked for ahead: guesses lead to gfns, paravirt tables to mfns. */
+	if (mmu->ops->quick == QUICK_NONE && !mmu->ops->root_by_gva)
+		return;
 	q->mmu = mmu;
+	q->vm = mmu->vm;
 	q->cpu = v->cpu;
 	q->ram = mmu->vm->hv->m->ram;
 	q->space = s->number;
@@ -143,9 +175,36 @@ void quick_prepare(struct quick *q, struct vcpu *v)
 	prepare_dim(&q->guest, s->p.params.fmt, &v->cpu->guest_wc, &(struct reader){ s->p.ctl, false });
 	prepare_host(q, s);
 	q->open = kind_for(q, v);
+	q->fit = fit_for(q);
 	if (q->open == QUICK_DIRECT) {
 		q->direct = mmu->hw.m.direct;
 		q->direct_pages = mmu->vm->contiguous_pages;
+	}
+}
+
+void quick_finish(struct quick *q)
+{
+	for (unsigned k = 0; k < QUICK_FIRST_LEVELS; k++) {
+		uint64_t n = q->guest_hits[k], refs = n * (k + 1);
+
+		if (!n)
+			continue;
+		struct vm_stats *stats = &q->vm->stats;
+		struct pt_mem_counts *c = &q->mmu->hw.m.counts;
+
+		q->cpu->guest_wc.counts.lookups += n;
+		q->cpu->guest_wc.counts.hits[k] += n;
+		stats->walk_cache_hits += n;
+		c->refs += refs;
+		c->depth += refs;
+		q->guest_hits[k] = 0;
+		/* In two dimensions there is more to a walk. */
+		if (q->open != QUICK_DIRECT)
+			continue;
+		stats->walks += n;
+		stats->walk_refs += refs;
+		stats->walk_depth += refs;
+		stats->walk_refs_hist.bucket[hist_bucket(k + 1)] += n;
 	}
 }
 
@@ -156,7 +215,7 @@ static const uint64_t *find_table(const struct quick *q, const struct quick_dim 
 	const uint8_t *p = at(q->mmu, table);
 
 	for (unsigned level = d->top; p && level > 1; level--) {
-		uint64_t pte = quick_entry(p, d, level, va);
+		uint64_t pte = quick_entry(p, d, level, va, QUICK_FIT_ANY);
 
 		if (!quick_is_table(d, level, pte))
 			return NULL;

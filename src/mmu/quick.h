@@ -24,8 +24,15 @@
 #include "tlb/hot.h"
 #include "vm/memslot.h"
 
-enum { QUICK_KINDS = 2, QUICK_KNOWN = 8, QUICK_ALL = RIGHT_RWX | RIGHT_U };
+enum { QUICK_KINDS = 2, QUICK_KNOWN = 8, QUICK_FIRST_LEVELS = 2, QUICK_ALL = RIGHT_RWX | RIGHT_U };
 static_assert(ACC_READ == 0 && ACC_WRITE == 1, "kinds of data accesses index arrays");
+
+/*
+ * What the code is compiled for. QUICK_FIT_X64: tables of 512 entries above
+ * 4 KiB pages in the levels where short walks begin (0 and 1), as x86-64's and
+ * sv39's to sv57's; their walk caches, and the nested TLB, of four ways.
+ */
+enum quick_fit { QUICK_FIT_ANY, QUICK_FIT_X64 };
 
 /* One dimension's tables. An entry is usual if (entry & mask) == want. */
 struct quick_dim {
@@ -52,17 +59,22 @@ struct quick {
 	bool prepared, sign_extended;
 	bool host_by_gva; /* .host is a shadow table */
 	struct quick_dim guest, host;
+	enum quick_fit fit;
 	struct mmu *mmu;
+	struct vm *vm;
 	struct mmu_cpu *cpu;
 	uint8_t *ram;            /* machine address 0 */
 	const uint8_t *direct;   /* QUICK_DIRECT: guest-physical address 0 */
 	uint64_t direct_pages;
 	uint32_t space;
 	uint64_t host_root;      /* hpa of the p2m's or the shadow table's root */
+	uint64_t guest_hits[QUICK_FIRST_LEVELS];  /* short ways settled, by the level of the guest's walk cache: counted at the end */
 	struct quick_known guest_known, host_known;
 };
 
 void quick_prepare(struct quick *q, struct vcpu *v);
+/* At the end of a run: brings the counters up to date. */
+void quick_finish(struct quick *q);
 /* For gva's level-1 table, which is not among the known. */
 const uint64_t *quick_find_guest(struct quick *q, const struct vcpu *v, uint64_t gva);
 const uint64_t *quick_find_host(struct quick *q, uint64_t va);
@@ -81,9 +93,21 @@ static ALWAYS_INLINE uint64_t quick_frame(const struct quick_dim *d, uint64_t pt
 	return (pte & d->pfn_mask) >> d->pfn_shift;
 }
 
-static ALWAYS_INLINE uint64_t quick_entry(const uint8_t *table, const struct quick_dim *d, unsigned level, uint64_t va)
+static ALWAYS_INLINE unsigned quick_shift(const struct quick_dim *d, unsigned level, const enum quick_fit fit)
 {
-	return ((const uint64_t *)(const void *)table)[(va >> d->shift[level]) & d->index[level]];
+	return fit == QUICK_FIT_X64 && level < 3 ? PAGE_SHIFT + 9 * level : d->shift[level];
+}
+
+static ALWAYS_INLINE unsigned quick_index(const struct quick_dim *d, unsigned level, uint64_t va,
+					  const enum quick_fit fit)
+{
+	return (va >> quick_shift(d, level, fit)) & (fit == QUICK_FIT_X64 && level < 2 ? 511 : d->index[level]);
+}
+
+static ALWAYS_INLINE uint64_t quick_entry(const uint8_t *table, const struct quick_dim *d, unsigned level, uint64_t va,
+					  const enum quick_fit fit)
+{
+	return ((const uint64_t *)(const void *)table)[quick_index(d, level, va, fit)];
 }
 
 static ALWAYS_INLINE bool quick_is_table(const struct quick_dim *d, unsigned level, uint64_t pte)
@@ -110,36 +134,38 @@ struct quick_hit {
 	size_t base;
 };
 
-static ALWAYS_INLINE struct array_shape quick_shape(const struct tlb_array *a)
+static ALWAYS_INLINE struct array_shape quick_shape(const struct tlb_array *a, const enum quick_fit fit)
 {
-	return (struct array_shape){ .ways = a->ways, .policy = TLB_LRU, .order = TLB_ORDER_WORD };
+	return (struct array_shape){ .ways = fit == QUICK_FIT_X64 ? 4 : a->ways, .policy = TLB_LRU,
+				     .order = TLB_ORDER_WORD };
 }
 
-static ALWAYS_INLINE uint64_t quick_wc_tag(const struct walk_cache *wc, unsigned level, uint32_t space, uint64_t va)
+/* Of a walk cache of tables at this level. */
+static ALWAYS_INLINE enum quick_fit quick_wc_fit(unsigned level, const enum quick_fit fit)
 {
-	return tlb_tag(space, 0, va >> wc->shift[level], 0);
+	return level < QUICK_FIRST_LEVELS ? fit : QUICK_FIT_ANY;
 }
 
-/* Among the levels below `levels`. */
-static ALWAYS_INLINE bool quick_wc_find(const struct walk_cache *wc, unsigned cached, unsigned levels,
-					uint32_t space, uint64_t va, struct quick_hit *hit)
+static ALWAYS_INLINE uint64_t quick_wc_tag(const struct walk_cache *wc, unsigned level, uint32_t space, uint64_t va,
+					   const enum quick_fit fit)
 {
-	for (unsigned k = 0; k < levels; k++) {
-		const struct tlb_array *a = &wc->level[k];
-		struct array_shape s = quick_shape(a);
+	unsigned shift = quick_wc_fit(level, fit) == QUICK_FIT_X64 ? PAGE_SHIFT + 9 * (level + 1) : wc->shift[level];
 
-		if (!(cached >> k & 1))
-			continue;
-		uint64_t tag = quick_wc_tag(wc, k, space, va);
-		size_t base = array_base(a, s, tag);
-		int way = array_find(a, s, base, tag);
+	return tlb_tag(space, 0, va >> shift, 0);
+}
 
-		if (way >= 0) {
-			*hit = (struct quick_hit){ k, (unsigned)way, base };
-			return true;
-		}
-	}
-	return false;
+/* In the cache of one level. */
+static ALWAYS_INLINE bool quick_wc_find_at(const struct walk_cache *wc, unsigned level, uint32_t space, uint64_t va,
+					   const enum quick_fit fit, struct quick_hit *hit)
+{
+	const struct tlb_array *a = &wc->level[level];
+	struct array_shape s = quick_shape(a, quick_wc_fit(level, fit));
+	uint64_t tag = quick_wc_tag(wc, level, space, va, fit);
+	size_t base = array_base(a, s, tag);
+	int way = array_find(a, s, base, tag);
+
+	*hit = (struct quick_hit){ level, (unsigned)way, base };
+	return way >= 0;
 }
 
 static ALWAYS_INLINE const struct wc_value *quick_wc_value(const struct walk_cache *wc, const struct quick_hit *hit)
@@ -147,21 +173,23 @@ static ALWAYS_INLINE const struct wc_value *quick_wc_value(const struct walk_cac
 	return &wc->val[hit->level][wc->level[hit->level].data[hit->base + hit->way]];
 }
 
-static ALWAYS_INLINE void quick_wc_touch(struct walk_cache *wc, uint32_t space, uint64_t va, const struct quick_hit *hit)
+static ALWAYS_INLINE void quick_wc_touch(struct walk_cache *wc, uint32_t space, uint64_t va, const enum quick_fit fit,
+					 const struct quick_hit *hit)
 {
 	struct tlb_array *a = &wc->level[hit->level];
 
-	wc->counts.hits[hit->level]++;
-	array_touch(a, quick_shape(a), hit->base, quick_wc_tag(wc, hit->level, space, va), hit->way);
+	array_touch(a, quick_shape(a, quick_wc_fit(hit->level, fit)), hit->base,
+		    quick_wc_tag(wc, hit->level, space, va, fit), hit->way);
 }
 
 /* A key known not to be there. */
 static ALWAYS_INLINE void quick_wc_fill(struct walk_cache *wc, unsigned level, uint32_t space, uint64_t va,
-					uint64_t table, uint64_t mfn)
+					const enum quick_fit fit, uint64_t table, uint64_t mfn)
 {
 	struct tlb_array *a = &wc->level[level];
 	uint64_t displaced;
-	size_t slot = array_take(a, quick_shape(a), quick_wc_tag(wc, level, space, va), &wc->rng, &displaced);
+	size_t slot = array_take(a, quick_shape(a, quick_wc_fit(level, fit)), quick_wc_tag(wc, level, space, va, fit),
+				 &wc->rng, &displaced);
 
 	wc->counts.fills++;
 	wc->val[level][a->data[slot]] = (struct wc_value){ table, mfn, QUICK_ALL };
@@ -179,15 +207,16 @@ struct quick_second {
 	bool in_tlb, in_cache;
 };
 
-static ALWAYS_INLINE bool quick_nested_find(const struct quick *q, uint64_t gfn, struct quick_second *s)
+static ALWAYS_INLINE bool quick_nested_find(const struct quick *q, uint64_t gfn, const enum quick_fit fit,
+					    struct quick_second *s)
 {
 	const struct tlb_array *a = &q->cpu->nested;
 	const struct tlb *t = &q->cpu->tlb;
 
 	for (unsigned code = 0, codes = q->cpu->nested_codes; codes >> code; code++) {
 		uint64_t tag = tlb_tag(q->mmu->gpa_space, code, gfn, t->order_of_code[code]);
-		size_t base = array_base(a, quick_shape(a), tag);
-		int way = codes >> code & 1 ? array_find(a, quick_shape(a), base, tag) : -1;
+		size_t base = array_base(a, quick_shape(a, fit), tag);
+		int way = codes >> code & 1 ? array_find(a, quick_shape(a, fit), base, tag) : -1;
 
 		if (way < 0)
 			continue;
@@ -202,25 +231,36 @@ static ALWAYS_INLINE bool quick_nested_find(const struct quick *q, uint64_t gfn,
 	return false;
 }
 
+static ALWAYS_INLINE bool quick_host_find(const struct quick *q, uint64_t gpa, const enum quick_fit fit,
+					  struct quick_hit *hit)
+{
+	for (unsigned k = 0; k < WC_LEVELS; k++)
+		if ((q->host.cached >> k & 1) &&
+		    quick_wc_find_at(&q->cpu->host_wc, k, q->mmu->gpa_space, gpa, fit, hit))
+			return true;
+	return false;
+}
+
 /* False: something is unusual. */
-static inline bool quick_second_look(const struct quick *q, uint64_t gfn, unsigned kind, struct quick_second *s)
+static ALWAYS_INLINE bool quick_second_look(const struct quick *q, uint64_t gfn, unsigned kind,
+					    const enum quick_fit fit, struct quick_second *s)
 {
 	const struct quick_dim *d = &q->host;
-	const struct walk_cache *wc = &q->cpu->host_wc;
 	uint64_t gpa = gfn << PAGE_SHIFT, table = q->mmu->p2m->root, pte;
 	unsigned level = d->top;
 
 	s->hit = (struct quick_hit){ 0, 0, 0 };
+	s->tag = 0;
 	s->from = s->leaf = s->order = 0;
 	s->in_cache = false;
-	s->in_tlb = quick_nested_find(q, gfn, s);
+	s->in_tlb = quick_nested_find(q, gfn, fit, s);
 	if (s->in_tlb)
 		return s->rights & (1u << kind);
 	if (gpa >> d->va_bits)
 		return false;
-	s->in_cache = quick_wc_find(wc, d->cached, WC_LEVELS, q->mmu->gpa_space, gpa, &s->hit);
+	s->in_cache = quick_host_find(q, gpa, fit, &s->hit);
 	if (s->in_cache) {
-		const struct wc_value *v = quick_wc_value(wc, &s->hit);
+		const struct wc_value *v = quick_wc_value(&q->cpu->host_wc, &s->hit);
 
 		if (v->rights != QUICK_ALL)
 			return false;
@@ -230,7 +270,7 @@ static inline bool quick_second_look(const struct quick *q, uint64_t gfn, unsign
 	s->from = (uint8_t)level;
 	for (;; level--) {
 		s->table[level] = table;
-		pte = quick_entry(q->ram + table, d, level, gpa);
+		pte = quick_entry(q->ram + table, d, level, gpa, QUICK_FIT_ANY);
 		if (!level || !quick_is_table(d, level, pte))
 			break;
 		table = quick_frame(d, pte) << PAGE_SHIFT;
@@ -245,9 +285,11 @@ static inline bool quick_second_look(const struct quick *q, uint64_t gfn, unsign
 }
 
 /* Returns the references it took. */
-static inline unsigned quick_second_settle(struct quick *q, uint64_t gfn, const struct quick_second *s)
+static ALWAYS_INLINE unsigned quick_second_settle(struct quick *q, uint64_t gfn, const enum quick_fit fit,
+						  const struct quick_second *s)
 {
 	struct mmu_cpu *cpu = q->cpu;
+	struct walk_cache *wc = &cpu->host_wc;
 	struct vm_stats *stats = &q->mmu->vm->stats;
 	struct tlb_array *a = &cpu->nested;
 	uint32_t space = q->mmu->gpa_space;
@@ -255,28 +297,29 @@ static inline unsigned quick_second_settle(struct quick *q, uint64_t gfn, const 
 
 	if (s->in_tlb) {
 		stats->nested_tlb_hits++;
-		array_touch(a, quick_shape(a), s->hit.base, s->tag, s->hit.way);
+		array_touch(a, quick_shape(a, fit), s->hit.base, s->tag, s->hit.way);
 		return 0;
 	}
 	unsigned refs = s->from - s->leaf + 1u;
 	struct pt_mem_counts *c = &q->mmu->p2m->mem->counts;
 
 	stats->nested_tlb_misses++;
-	cpu->host_wc.counts.lookups++;
+	wc->counts.lookups++;
 	if (s->in_cache) {
 		stats->host_walk_cache_hits++;
-		quick_wc_touch(&cpu->host_wc, space, gfn << PAGE_SHIFT, &s->hit);
+		wc->counts.hits[s->hit.level]++;
+		quick_wc_touch(wc, space, gfn << PAGE_SHIFT, fit, &s->hit);
 	}
 	c->refs += refs;
 	c->depth += refs;
 	for (unsigned level = s->leaf; level < s->from; level++)
 		if (q->host.cached >> level & 1)
-			quick_wc_fill(&cpu->host_wc, level, space, gfn << PAGE_SHIFT, s->table[level],
+			quick_wc_fill(wc, level, space, gfn << PAGE_SHIFT, fit, s->table[level],
 				      s->table[level] >> PAGE_SHIFT);
 
 	unsigned code = nested_tlb_code(cpu, s->order), order = cpu->tlb.order_of_code[code];
 	uint64_t tag = tlb_tag(space, code, gfn, order);
-	size_t slot = array_take(a, quick_shape(a), tag, &cpu->rng, &displaced);
+	size_t slot = array_take(a, quick_shape(a, fit), tag, &cpu->rng, &displaced);
 
 	cpu->nested_codes |= (uint8_t)BIT(code);
 	a->data[slot] = tlb_data(s->mfn - (gfn & low_bits(order)), q->mmu->vm->vmid, order, s->rights);
@@ -288,7 +331,7 @@ static inline unsigned quick_second_settle(struct quick *q, uint64_t gfn, const 
 /* Where gfn stands, if it may be read and written without further ado. */
 static ALWAYS_INLINE bool quick_truth(const struct quick *q, uint64_t gfn, uint64_t *mfn, bool *tracked)
 {
-	struct vm *vm = q->mmu->vm;
+	struct vm *vm = q->vm;
 	const struct memslot *s = slot_find(vm, GFN(gfn));
 	unsigned flags;
 	mfn_t at;
@@ -303,226 +346,148 @@ static ALWAYS_INLINE bool quick_truth(const struct quick *q, uint64_t gfn, uint6
 /* ---- the whole ---- */
 
 static ALWAYS_INLINE void quick_fill(struct quick *q, unsigned kind, uint64_t tag, uint64_t mfn, unsigned rights,
-				     bool tracked, unsigned refs)
+				     bool tracked)
 {
-	struct vm_stats *stats = &q->mmu->vm->stats;
 	unsigned slow = tracked && (kind == ACC_WRITE || (rights & RIGHT_W)) ? TLB_SLOW_W : 0;
-	uint64_t data = tlb_data(mfn, q->mmu->vm->vmid, 0, rights | RIGHT_U | slow);
+	uint64_t data = tlb_data(mfn, q->vm->vmid, 0, rights | RIGHT_U | slow);
 
-	stats->walks++;
-	stats->walk_refs += refs;
-	stats->walk_depth += refs;
-	hist_add(&stats->walk_refs_hist, refs);
 	if (unlikely(tlb_common_fill(&q->cpu->tlb, tag, data)))
 		tlb_follow_instr(&q->cpu->tlb, tag, data);
 }
 
-/* Is gva one that the guest's format can say? */
-static ALWAYS_INLINE bool quick_va_ok(const struct quick *q, uint64_t gva)
+/*
+ * Is gva one that the guest's format can say? Where the walk caches' keys hold
+ * all bits of an address, being found there says so.
+ */
+static ALWAYS_INLINE bool quick_va_ok(const struct quick *q, uint64_t gva, const enum quick_fit fit)
 {
 	unsigned unused = 64u - q->guest.va_bits;
 
+	if (fit == QUICK_FIT_X64)
+		return true;
 	return (q->sign_extended ? (uint64_t)((int64_t)(gva << unused) >> unused) : gva << unused >> unused) == gva;
 }
 
 /* The table of a level-1 entry's is among those noted of late, for this space and place. */
-static ALWAYS_INLINE bool quick_is_tracked(const struct quick *q, uint64_t table, uint64_t gva)
+static ALWAYS_INLINE bool quick_is_tracked(const struct quick *q, uint64_t table, uint64_t gva,
+					   const enum quick_fit fit)
 {
-	const struct quick_dim *d = &q->guest;
+	return track_is_recent(track_recent_slot(q->mmu, table), table,
+			       align_down(gva, BIT(quick_shift(&q->guest, 1, fit))), q->space);
+}
 
-	return track_is_recent(track_recent_slot(q->mmu, table), table, align_down(gva, BIT(d->shift[1])), q->space);
+/* The guest's walk cache of tables at this level has gva's. */
+static ALWAYS_INLINE bool quick_guest_find(const struct quick *q, uint64_t gva, const unsigned level,
+					   const enum quick_fit fit, struct quick_hit *hit)
+{
+	return (fit == QUICK_FIT_X64 || (q->guest.cached >> level & 1)) &&
+	       quick_wc_find_at(&q->cpu->guest_wc, level, q->space, gva, fit, hit);
 }
 
 static ALWAYS_INLINE void quick_settle_guest(struct quick *q, uint64_t gva, const struct quick_hit *hit,
-					     uint64_t table, uint64_t mfn)
+					     const enum quick_fit fit, uint64_t table, uint64_t mfn)
 {
 	struct walk_cache *wc = &q->cpu->guest_wc;
-	struct pt_mem_counts *c = &q->mmu->hw.m.counts;
 
-	wc->counts.lookups++;
-	quick_wc_touch(wc, q->space, gva, hit);
-	q->mmu->vm->stats.walk_cache_hits++;
-	c->refs += hit->level + 1;
-	c->depth += hit->level + 1;
-	if (hit->level && (q->guest.cached & 1))
-		quick_wc_fill(wc, 0, q->space, gva, table, mfn);
+	q->guest_hits[hit->level]++;
+	quick_wc_touch(wc, q->space, gva, fit, hit);
+	if (hit->level && (fit == QUICK_FIT_X64 || (q->guest.cached & 1)))
+		quick_wc_fill(wc, 0, q->space, gva, fit, table, mfn);
 }
 
-/* In one dimension: tables and pages stand at gpa + constant. */
-static ALWAYS_INLINE bool quick_direct(struct quick *q, uint64_t gva, unsigned kind, uint64_t tag)
+/* In one dimension, tables and pages at gpa + constant; from what the walk cache knows. */
+static ALWAYS_INLINE bool quick_direct_from(struct quick *q, uint64_t gva, unsigned kind, uint64_t tag,
+					    const enum quick_fit fit, const struct quick_hit *hit)
 {
 	const struct quick_dim *d = &q->guest;
-	const struct walk_cache *wc = &q->cpu->guest_wc;
-	struct quick_hit hit;
-	uint64_t pte, gfn, mfn;
+	const struct wc_value *v = quick_wc_value(&q->cpu->guest_wc, hit);
+	uint64_t pte, gfn, mfn, table = v->table;
 	bool tracked;
 
-	if (!quick_va_ok(q, gva) || !quick_wc_find(wc, d->cached, 2, q->space, gva, &hit))
+	if (v->rights != QUICK_ALL || table >> PAGE_SHIFT >= q->direct_pages)
 		return false;
-	uint64_t table = quick_wc_value(wc, &hit)->table;
-
-	if (quick_wc_value(wc, &hit)->rights != QUICK_ALL || table >> PAGE_SHIFT >= q->direct_pages)
-		return false;
-	if (hit.level) {
-		pte = quick_entry(q->direct + table, d, 1, gva);
+	if (hit->level) {
+		pte = quick_entry(q->direct + table, d, 1, gva, fit);
 		gfn = quick_frame(d, pte);
 		table = gfn << PAGE_SHIFT;
-		if (!quick_is_table(d, 1, pte) || gfn >= q->direct_pages || !quick_is_tracked(q, table, gva))
+		if (!quick_is_table(d, 1, pte) || gfn >= q->direct_pages || !quick_is_tracked(q, table, gva, fit))
 			return false;
 	}
-	pte = quick_entry(q->direct + table, d, 0, gva);
+	pte = quick_entry(q->direct + table, d, 0, gva, fit);
 	gfn = quick_frame(d, pte);
 	if (!quick_is_leaf(d, kind, 0, pte) || gfn >= q->direct_pages || !quick_truth(q, gfn, &mfn, &tracked))
 		return false;
-	quick_settle_guest(q, gva, &hit, table, INVALID_FRAME);
-	quick_fill(q, kind, tag, mfn, quick_rights(d, pte), tracked, hit.level + 1);
+	quick_settle_guest(q, gva, hit, fit, table, INVALID_FRAME);
+	quick_fill(q, kind, tag, mfn, quick_rights(d, pte), tracked);
 	return true;
+}
+
+static ALWAYS_INLINE bool quick_direct(struct quick *q, uint64_t gva, unsigned kind, uint64_t tag,
+				       const enum quick_fit fit)
+{
+	struct quick_hit hit;
+
+	if (!quick_va_ok(q, gva, fit))
+		return false;
+	/* Two calls, as each is compiled for its level. */
+	if (quick_guest_find(q, gva, 0, fit, &hit))
+		return quick_direct_from(q, gva, kind, tag, fit, &hit);
+	return quick_guest_find(q, gva, 1, fit, &hit) && quick_direct_from(q, gva, kind, tag, fit, &hit);
 }
 
 enum quick_end { QUICK_DONE, QUICK_NOT, QUICK_HALF };
 
 /* In two; QUICK_HALF: *leaf and *refs are the guest's half. */
 static ALWAYS_INLINE enum quick_end quick_two(struct quick *q, uint64_t gva, unsigned kind, uint64_t tag,
-					      uint64_t *leaf, unsigned *refs)
+					      const enum quick_fit fit, uint64_t *leaf, unsigned *refs)
 {
 	const struct quick_dim *d = &q->guest;
-	const struct walk_cache *wc = &q->cpu->guest_wc;
+	struct vm_stats *stats = &q->vm->stats;
 	struct quick_second s;
 	struct quick_hit hit;
 	uint64_t pte, gfn, truth;
 	bool tracked;
 
-	if (!quick_va_ok(q, gva) || !quick_wc_find(wc, d->cached, 2, q->space, gva, &hit))
+	if (!quick_va_ok(q, gva, fit) ||
+	    (!quick_guest_find(q, gva, 0, fit, &hit) && !quick_guest_find(q, gva, 1, fit, &hit)))
 		return QUICK_NOT;
-	const struct wc_value *v = quick_wc_value(wc, &hit);
+	const struct wc_value *v = quick_wc_value(&q->cpu->guest_wc, &hit);
 	uint64_t table = v->table, mfn = v->mfn;
 
 	if (v->rights != QUICK_ALL || mfn == INVALID_FRAME)
 		return QUICK_NOT;
 	*refs = hit.level + 1;
 	if (hit.level) {
-		pte = quick_entry(q->ram + (mfn << PAGE_SHIFT), d, 1, gva);
+		pte = quick_entry(q->ram + (mfn << PAGE_SHIFT), d, 1, gva, fit);
 		gfn = quick_frame(d, pte);
 		/* A table that leads to itself stands where the walk cache said, without a second stage. */
 		if (!quick_is_table(d, 1, pte) || gfn == table >> PAGE_SHIFT)
 			return QUICK_NOT;
 		table = gfn << PAGE_SHIFT;
-		if (!quick_is_tracked(q, table, gva) || !quick_second_look(q, gfn, ACC_READ, &s))
+		if (!quick_is_tracked(q, table, gva, fit) || !quick_second_look(q, gfn, ACC_READ, fit, &s))
 			return QUICK_NOT;
 		mfn = s.mfn;
-		pte = quick_entry(q->ram + (mfn << PAGE_SHIFT), d, 0, gva);
+		pte = quick_entry(q->ram + (mfn << PAGE_SHIFT), d, 0, gva, fit);
 		if (!quick_is_leaf(d, kind, 0, pte))
 			return QUICK_NOT;
-		*refs += quick_second_settle(q, gfn, &s);
+		*refs += quick_second_settle(q, gfn, fit, &s);
 	} else {
-		pte = quick_entry(q->ram + (mfn << PAGE_SHIFT), d, 0, gva);
+		pte = quick_entry(q->ram + (mfn << PAGE_SHIFT), d, 0, gva, fit);
 		if (!quick_is_leaf(d, kind, 0, pte))
 			return QUICK_NOT;
 	}
-	quick_settle_guest(q, gva, &hit, table, mfn);
+	quick_settle_guest(q, gva, &hit, fit, table, mfn);
 	*leaf = pte;
 	gfn = quick_frame(d, pte);
-	if (!quick_second_look(q, gfn, kind, &s) || !quick_truth(q, gfn, &truth, &tracked) || truth != s.mfn)
+	if (!quick_second_look(q, gfn, kind, fit, &s) || !quick_truth(q, gfn, &truth, &tracked) || truth != s.mfn)
 		return QUICK_HALF;
-	*refs += quick_second_settle(q, gfn, &s);
-	quick_fill(q, kind, tag, s.mfn, quick_rights(d, pte) & s.rights, tracked, *refs);
+	*refs += quick_second_settle(q, gfn, fit, &s);
+	stats->walks++;
+	stats->walk_refs += *refs;
+	stats->walk_depth += *refs;
+	hist_add(&stats->walk_refs_hist, *refs);
+	quick_fill(q, kind, tag, s.mfn, quick_rights(d, pte) & s.rights, tracked);
 	return QUICK_DONE;
-}
-
-/* ---- looking ahead ---- */
-
-/*
- * A reference that missed the TLB tells that those after it may miss too, so
- * the host lines that their walks and faults will want are asked for now.
- * Nothing is decided, counted or moved here; every look is a guess that may
- * be wrong for free.
- *
- *   refs[i + AHEAD_TABLE]   its leaf guest entry
- *   refs[i + AHEAD_DATA]    what that entry leads to: the gfn's state word, the
- *                           leaf entry of the p2m or of the shadow table
- *   refs[i + AHEAD_FRAME]   the frame's own data, where a fault may write to it
- */
-
-/* The word of gfn where it has one of its own; NULL: no memory, or part of a run. */
-static ALWAYS_INLINE const uint64_t *quick_word(const struct quick *q, uint64_t gfn, uint64_t *mfn)
-{
-	const struct memslot *s = &q->mmu->vm->slot[0];
-	const struct gfn_block *b = gfn - s->base.v < s->npages ? slot_block(s, GFN(gfn)) : NULL;
-
-	*mfn = b && b->run ? b->run - 1 + gfn % GFN_BLOCK : 0;
-	return b && b->states && !b->run ? &b->states[gfn % GFN_BLOCK].w : NULL;
-}
-
-/* Asks for the line of gva's leaf entry; returns where that is, or NULL. */
-static ALWAYS_INLINE const uint64_t *quick_ahead_table(struct quick *q, const struct vcpu *v, uint64_t gva)
-{
-	const struct quick_dim *d = &q->guest;
-	uint64_t key = 1 + (gva >> d->shift[2]), mfn;
-	unsigned slot = key % QUICK_KNOWN;
-	const uint64_t *table = q->guest_known.key[slot] == key ? q->guest_known.at[slot] : quick_find_guest(q, v, gva);
-
-	if (!table)
-		return NULL;
-	uint64_t pte = table[(gva >> d->shift[1]) & d->index[1]];
-	uint64_t gfn = quick_frame(d, pte);
-	const uint8_t *at;
-
-	if (!quick_is_table(d, 1, pte))
-		return NULL;
-	if (q->direct) {
-		at = q->direct + (MIN(gfn, q->direct_pages - 1) << PAGE_SHIFT);
-	} else {
-		const uint64_t *word = quick_word(q, gfn, &mfn);
-
-		if (word)
-			mfn = gfn_mfn((struct gfn_state){ *word }).v;
-		if (!mfn)
-			return NULL;
-		at = q->ram + (mfn << PAGE_SHIFT);
-	}
-	const uint64_t *p = (const uint64_t *)(const void *)at + ((gva >> d->shift[0]) & d->index[0]);
-
-	if (q->open != QUICK_NONE)
-		__builtin_prefetch(track_recent_slot(q->mmu, quick_frame(d, pte) << PAGE_SHIFT));
-	__builtin_prefetch(p);
-	return p;
-}
-
-/* And for what the entry there leads to. */
-static ALWAYS_INLINE void quick_ahead_data(struct quick *q, const uint64_t *entry, uint64_t gva)
-{
-	const struct quick_dim *d = &q->host;
-	uint64_t pte = *entry, gfn = quick_frame(&q->guest, pte), mfn;
-	uint64_t va = q->host_by_gva ? gva : gfn << PAGE_SHIFT;
-	const uint64_t *word = quick_word(q, gfn, &mfn);
-
-	if (!quick_is_leaf(&q->guest, ACC_READ, 0, pte))
-		return;
-	if (word)
-		__builtin_prefetch(word);
-	if (!d->usable)
-		return;
-	uint64_t key = 1 + (va >> d->shift[2]);
-	unsigned slot = key % QUICK_KNOWN;
-	const uint64_t *table = q->host_known.key[slot] == key ? q->host_known.at[slot] : quick_find_host(q, va);
-
-	if (!table)
-		return;
-	pte = table[(va >> d->shift[1]) & d->index[1]];
-	if (quick_is_table(d, 1, pte))
-		__builtin_prefetch((const uint64_t *)(const void *)(q->ram + (quick_frame(d, pte) << PAGE_SHIFT)) +
-				   ((va >> d->shift[0]) & d->index[0]));
-}
-
-/* A shadow entry is in its frame's reverse map. */
-static ALWAYS_INLINE void quick_ahead_frame(const struct quick *q, const uint64_t *entry)
-{
-	uint64_t mfn;
-	const uint64_t *word = quick_word(q, quick_frame(&q->guest, *entry), &mfn);
-
-	if (word)
-		mfn = gfn_mfn((struct gfn_state){ *word }).v;
-	__builtin_prefetch(machine_frame(q->mmu->vm->hv->m, MFN(mfn)));
 }
 
 #endif

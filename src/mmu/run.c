@@ -176,6 +176,8 @@ enum access_status vcpu_run(struct vcpu *v, const ref_t *refs, size_t n, size_t 
 			       !tlb_is_hot4(&v->cpu->tlb) ? run_way0(&r, refs, n, done) :
 			       v->wide ? run_4ways_wide(&r, refs, n, done) : run_4ways(&r, refs, n, done);
 
+	if (r.quick.prepared)
+		quick_finish(&r.quick);
 	if (v->work)
 		v->work->position += *done;
 	st->refs += *done;

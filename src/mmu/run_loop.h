@@ -11,7 +11,7 @@
 #define QUIRE_MMU_RUN_LOOP_H
 
 #include "mmu/access.h"
-#include "mmu/quick.h"
+#include "mmu/quick_ahead.h"
 
 /* How far before its turn a reference is looked at (quick.h). */
 enum { AHEAD_TABLE = 10, AHEAD_DATA = 5, AHEAD_FRAME = 2, AHEAD_RING = 16 };
@@ -42,18 +42,19 @@ static ALWAYS_INLINE const uint64_t *looked_at(const struct run *r, const ref_t 
 }
 
 /* References that follow one that missed: their walks' lines are asked for while this one's are under way. */
-static ALWAYS_INLINE void look_ahead(struct run *r, const ref_t *refs, size_t left)
+static ALWAYS_INLINE void look_ahead(struct run *r, const ref_t *refs, size_t left, const enum quick_fit fit)
 {
 	size_t far = (left - AHEAD_TABLE) % AHEAD_RING;
 	const uint64_t *entry;
 
 	if (left > AHEAD_TABLE && !ref_is_event(refs[AHEAD_TABLE])) {
+		entry = quick_ahead_table(&r->quick, r->v, ref_gva(refs[AHEAD_TABLE]), fit);
+		/* Memory in one run has nothing more to wait for. */
+		if (r->quick.direct)
+			return;
 		r->ahead[far].ref = refs[AHEAD_TABLE];
-		r->ahead[far].entry = quick_ahead_table(&r->quick, r->v, ref_gva(refs[AHEAD_TABLE]));
+		r->ahead[far].entry = entry;
 	}
-	/* Memory in one run has nothing more to wait for. */
-	if (r->quick.direct)
-		return;
 	entry = looked_at(r, refs, left, AHEAD_DATA);
 	if (entry)
 		quick_ahead_data(&r->quick, entry, ref_gva(refs[AHEAD_DATA]));
@@ -62,36 +63,93 @@ static ALWAYS_INLINE void look_ahead(struct run *r, const ref_t *refs, size_t le
 		quick_ahead_frame(&r->quick, entry);
 }
 
-/* A walk the short way. QUICK_HALF: *half is what was done of it. */
-static ALWAYS_INLINE enum quick_end walk_quick(struct run *r, uint64_t gva, unsigned kind, uint64_t tag,
-					       struct guest_half *half)
-{
-	enum quick_end end = QUICK_NOT;
-	uint64_t leaf;
+/* What the short way came to, and what it did of the guest's half (QUICK_HALF). */
+struct quick_result {
+	enum quick_end end;
 	unsigned refs;
+	uint64_t leaf;
+};
 
-	if (r->quick.open == QUICK_DIRECT) {
-		end = quick_direct(&r->quick, gva, kind, tag) ? QUICK_DONE : QUICK_NOT;
-	} else if (r->quick.open == QUICK_TWO) {
-		end = quick_two(&r->quick, gva, kind, tag, &leaf, &refs);
-		if (unlikely(end == QUICK_HALF))
-			*half = quick_half(r->v, gva, leaf, refs);
-	}
-	return end;
+static ALWAYS_INLINE struct quick_result walk_quick(struct quick *q, ref_t ref, uint64_t tag, const enum quick_fit fit)
+{
+	struct quick_result w = { QUICK_NOT, 0, 0 };
+
+	if (q->open == QUICK_DIRECT)
+		w.end = quick_direct(q, ref_gva(ref), ref_kind(ref), tag, fit) ? QUICK_DONE : QUICK_NOT;
+	else
+		w.end = quick_two(q, ref_gva(ref), ref_kind(ref), tag, fit, &w.leaf, &w.refs);
+	return w;
 }
 
 /* Walks that one reference may take by turns; then the long way has it to itself. */
 enum { TURNS_MAX = 4 };
+
+/* What a short way did not finish. */
+static NOINLINE enum access_status walk_on(struct run *r, ref_t ref, uint64_t tag, struct quick_result w)
+{
+	struct vcpu *v = r->v;
+	struct tlb *t = &v->cpu->tlb;
+	uint64_t gva = ref_gva(ref);
+	enum acc_kind kind = ref_kind(ref);
+	enum access_status s;
+	struct xlat x;
+
+	for (unsigned turn = 0; turn < TURNS_MAX; turn++) {
+		struct guest_half half;
+
+		if (w.end == QUICK_HALF)
+			half = quick_half(v, gva, w.leaf, w.refs);
+		if (quick_long_way(v, gva, kind, w.end == QUICK_HALF ? &half : NULL, &s))
+			return s;
+		/* What was filled meanwhile is no longer known to be missing. */
+		if (t->missed != tag || !t->is_common_path)
+			break;
+		w = walk_quick(&r->quick, ref, tag, QUICK_FIT_ANY);
+		if (w.end == QUICK_DONE)
+			return ACCESS_OK;
+	}
+	return xlate_found(v, gva, kind, 0, &x);
+}
+
+static NOINLINE enum access_status walk_any(struct run *r, const ref_t *refs, size_t left, uint64_t tag)
+{
+	struct xlat x;
+
+	if (r->quick.guest.usable)
+		look_ahead(r, refs, left, QUICK_FIT_ANY);
+	if (r->quick.open == QUICK_NONE)
+		return xlate_found(r->v, ref_gva(*refs), ref_kind(*refs), 0, &x);
+
+	struct quick_result w = walk_quick(&r->quick, *refs, tag, QUICK_FIT_ANY);
+
+	return w.end == QUICK_DONE ? ACCESS_OK : walk_on(r, *refs, tag, w);
+}
+
+/* What most processors and guests fit: each number of dimensions compiled apart. */
+static NOINLINE enum access_status walk_direct(struct run *r, const ref_t *refs, size_t left, uint64_t tag)
+{
+	look_ahead(r, refs, left, QUICK_FIT_X64);
+	if (likely(quick_direct(&r->quick, ref_gva(*refs), ref_kind(*refs), tag, QUICK_FIT_X64)))
+		return ACCESS_OK;
+	return walk_on(r, *refs, tag, (struct quick_result){ QUICK_NOT, 0, 0 });
+}
+
+static NOINLINE enum access_status walk_two(struct run *r, const ref_t *refs, size_t left, uint64_t tag)
+{
+	struct quick_result w = { QUICK_NOT, 0, 0 };
+
+	look_ahead(r, refs, left, QUICK_FIT_X64);
+	w.end = quick_two(&r->quick, ref_gva(*refs), ref_kind(*refs), tag, QUICK_FIT_X64, &w.leaf, &w.refs);
+	return likely(w.end == QUICK_DONE) ? ACCESS_OK : walk_on(r, *refs, tag, w);
+}
 
 /* A data reference that the first level has not got. left: refs from here on. */
 static NOINLINE enum access_status run_miss(struct run *r, const ref_t *refs, size_t left, uint64_t tag)
 {
 	struct vcpu *v = r->v;
 	struct tlb *t = &v->cpu->tlb;
-	uint64_t gva = ref_gva(*refs), data;
 	unsigned kind = ref_kind(*refs);
-	struct guest_half half;
-	enum access_status s;
+	uint64_t data;
 	struct xlat x;
 
 	if (!tlb_is_common(t, v->tag_gspace))
@@ -100,25 +158,20 @@ static NOINLINE enum access_status run_miss(struct run *r, const ref_t *refs, si
 	if (likely((data & r->need[kind]) == r->need[kind]))
 		return ACCESS_OK;
 	if (unlikely(data))
-		return xlate_found(v, gva, kind, data, &x);
+		return xlate_found(v, ref_gva(*refs), kind, data, &x);
 	if (unlikely(!r->quick.prepared))
 		quick_prepare(&r->quick, v);
-	if (r->quick.guest.usable)
-		look_ahead(r, refs, left);
-	/* What was filled meanwhile is no longer known to be missing. */
-	for (unsigned turn = 0; r->quick.open && turn < TURNS_MAX && t->missed == tag && t->is_common_path; turn++) {
-		enum quick_end end = walk_quick(r, gva, kind, tag, &half);
-
-		if (likely(end == QUICK_DONE))
-			return ACCESS_OK;
-		if (quick_long_way(v, gva, kind, end == QUICK_HALF ? &half : NULL, &s))
-			return s;
-	}
-	return xlate_found(v, gva, kind, 0, &x);
+	return r->quick.fit != QUICK_FIT_X64 ? walk_any(r, refs, left, tag) :
+	       r->quick.open == QUICK_DIRECT ? walk_direct(r, refs, left, tag) : walk_two(r, refs, left, tag);
 }
 
 /* The loop, compiled for each way of looking at the first level. */
 enum hot { HOT_WAY0, HOT_4WAYS };
+
+/* An event (all bits of its kind are set) or a fetch. */
+enum { REF_NOT_DATA = 2 };
+static_assert((ACC_EXEC & REF_NOT_DATA) && (REF_EVENT & REF_NOT_DATA) && !(ACC_READ & REF_NOT_DATA) &&
+	      !(ACC_WRITE & REF_NOT_DATA), "one bit tells data");
 
 static ALWAYS_INLINE enum access_status run_hot(struct run *r, const ref_t *refs, size_t n, size_t *done,
 						const enum hot hot)
@@ -126,31 +179,36 @@ static ALWAYS_INLINE enum access_status run_hot(struct run *r, const ref_t *refs
 	const struct tlb *t = &r->v->cpu->tlb;
 	const struct tlb_hot4 hot4 = tlb_hot4_of(t);
 	const uint64_t tag_space = r->tag_space;
-	size_t i = 0;
+	const ref_t *p = refs, *end = refs + n;
 	enum access_status s = ACCESS_OK;
 
-	for (; i < n; i++) {
-		ref_t ref = refs[i];
-		unsigned kind = ref & REF_KIND;
+	for (; p != end; p++) {
+		ref_t ref = *p;
 		uint64_t vpn = (uint64_t)((int64_t)ref >> (REF_GVA_SHIFT + PAGE_SHIFT)) & low_bits(45);
-		uint64_t need = r->need[kind], tag = tag_space | vpn, data;
+		uint64_t tag = tag_space | vpn, data;
 
-		/* Events and crossing references are looked at before anything moves. */
-		if (unlikely(ref & REF_SPECIAL)) {
+		if (!(ref & (REF_SPECIAL | REF_NOT_DATA))) {
+			uint64_t need = r->need[ref & (REF_NOT_DATA - 1)];
+
+			data = hot == HOT_4WAYS ? tlb_hot4(&hot4, tag) : tlb_hot(t, false, tag);
+			if (likely((data & need) == need))
+				continue;
+			s = data ? run_slow(r, ref, data) : run_miss(r, p, (size_t)(end - p), tag);
+		} else if (unlikely(ref & REF_SPECIAL)) {
+			/* Events and crossing references are looked at before anything moves. */
 			if (ref_is_event(ref))
 				break;
 			s = run_whole(r->v, ref);
 		} else {
-			data = hot == HOT_4WAYS && kind != ACC_EXEC ? tlb_hot4(&hot4, tag) :
-								      tlb_hot(t, kind == ACC_EXEC, tag);
-			if (likely((data & need) == need))
+			data = tlb_hot(t, true, tag);
+			if (likely((data & r->need[ACC_EXEC]) == r->need[ACC_EXEC]))
 				continue;
-			s = !data && kind != ACC_EXEC ? run_miss(r, refs + i, n - i, tag) : run_slow(r, ref, data);
+			s = run_slow(r, ref, data);
 		}
 		if (unlikely(s))
 			break;
 	}
-	*done = i;
+	*done = (size_t)(p - refs);
 	return s;
 }
 

@@ -16,7 +16,8 @@
  *
  *   PLACE   the ways themselves stand newest first       ways 1..64
  *   WORD    nibble p of the state word is the way at      ways 1..16
- *           position p, 0 the newest; ways stay put
+ *           position p, 0 the newest; ways stay put;
+ *           nibbles behind the last position say nothing
  *   TREE    bit n of the state word is tree node n        ways 1..64
  *   NONE    no order (random)
  *   ADDED   a policy that was added keeps words of its own (tlb/policy.h)
@@ -325,7 +326,7 @@ static ALWAYS_INLINE size_t array_take(struct tlb_array *a, struct array_shape s
 		break;
 	case TLB_ORDER_WORD:
 		way = *state >> (NIBBLE * last) & 0xf;
-		*state = word_to_front(*state, NIBBLE * last, way);
+		*state = *state << NIBBLE | way;
 		break;
 	case TLB_ORDER_ADDED:
 		way = array_added_take(a, array_set(a, tag), array_find(a, s, base, 0), rng);

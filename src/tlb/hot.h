@@ -16,9 +16,13 @@ static inline bool tlb_is_hot4(const struct tlb *t)
 	return d->ways == 4 && d->policy == TLB_LRU && d->order == TLB_ORDER_PLACE;
 }
 
-/* Where it stands: a copy for a loop's registers, as stores to it could else be stores to the array's head. */
+/*
+ * Where it stands: a copy for a loop's registers, as stores to it could else
+ * be stores to the array's head. data stands a constant way behind tags.
+ */
 struct tlb_hot4 {
-	uint64_t *tags, *data;
+	char *tags;
+	ptrdiff_t data;
 	uint32_t set_mask;
 };
 
@@ -26,7 +30,7 @@ static inline struct tlb_hot4 tlb_hot4_of(const struct tlb *t)
 {
 	const struct tlb_array *d = &t->l1[0][0];
 
-	return (struct tlb_hot4){ d->tags, d->data, d->set_mask };
+	return (struct tlb_hot4){ (char *)d->tags, (char *)d->data - (char *)d->tags, d->set_mask };
 }
 
 /*
@@ -37,17 +41,18 @@ static inline struct tlb_hot4 tlb_hot4_of(const struct tlb *t)
  */
 static ALWAYS_INLINE uint64_t tlb_hot4(const struct tlb_hot4 *h, uint64_t tag0)
 {
-	size_t base = (size_t)((uint32_t)tag0 & h->set_mask) * 4;
-	unsigned match = array_match4(h->tags + base, tag0);
+	char *at = h->tags + (size_t)((uint32_t)tag0 & h->set_mask) * (4 * sizeof(uint64_t));
+	uint64_t *tags = (uint64_t *)(void *)at, *data = (uint64_t *)(void *)(at + h->data);
+	unsigned match = array_match4(tags, tag0);
 
 	if (unlikely(!match))
 		return 0;
 	unsigned way = (unsigned)__builtin_ctz(match);
-	uint64_t data = h->data[base + way];
+	uint64_t word = data[way];
 
-	array_rotate4(h->tags + base, way);
-	array_rotate4(h->data + base, way);
-	return data;
+	array_rotate4(tags, way);
+	array_rotate4(data, way);
+	return word;
 }
 
 /* Most x86 servers of a decade have these; lookups there are compiled for them. */
@@ -95,8 +100,7 @@ static ALWAYS_INLINE uint64_t tlb_common_l2_lookup(struct tlb *t, uint64_t tag)
 static ALWAYS_INLINE bool tlb_common_fill(struct tlb *t, uint64_t tag, uint64_t data)
 {
 	t->counts.fills++;
-	/* Counts that must not wrap to "none". */
-	t->live[0] += t->live[0] != UINT32_MAX;
+	t->live[0] = true;
 	t->spaces_seen |= BIT(tag >> 48 & 63);
 	tlb_put_new(t, &t->l1[0][0], tlb_common_l1, tag, data);
 	tlb_put_new(t, &t->l2[0], tlb_common_l2, tag, data);

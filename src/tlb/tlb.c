@@ -276,7 +276,7 @@ void tlb_fill(struct tlb *t, enum acc_kind kind, const struct tlb_entry *e)
 		tlb_common_fill(t, tag, data);
 	} else {
 		t->counts.fills++;
-		t->live[code] += t->live[code] != UINT32_MAX;
+		t->live[code] = true;
 		t->is_common_path &= code == 0;
 		t->spaces_seen |= BIT(e->space & 63);
 		put(t, &t->l1[which][class1], tag, data);

@@ -112,7 +112,7 @@ struct tlb {
 	uint64_t orders;       /* orders of all codes */
 	uint8_t order_of_code[TLB_CODES];
 	int8_t code_of_order[64];
-	uint32_t live[TLB_CODES]; /* entries of each code ever filled since the last inval_all: 0 lets a probe be skipped */
+	bool live[TLB_CODES];     /* was any entry of the code filled since the last inval_all? If not, no probe */
 	uint8_t codes;            /* in use */
 	uint8_t l1_of_code[TLB_CODES], l2_of_code[TLB_CODES]; /* class whose array holds them */
 	uint64_t spaces_seen;     /* bit (space mod 64) of each space filled since the last inval_all */

@@ -201,7 +201,8 @@ static void protect_owners(struct funnel *f, struct frame *frame)
 		struct memslot *s = memslot_find(vm, gfn);
 		struct gfn_state st = slot_state(s, gfn);
 
-		if (gfn_flags(st) & GFN_COW)
+		/* One whose fellows left may still have the mark; it is told all the same that it gets new ones. */
+		if ((gfn_flags(st) & GFN_COW) && frame->refs > 1)
 			continue;
 		vm->mmu_seq++;
 		if (vm->notifier)

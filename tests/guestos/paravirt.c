@@ -19,9 +19,19 @@ static gfn_t any_gfn(struct upset *u)
 	return GFN(rng_below(&u->rng, vm_pages(u->r.vm)));
 }
 
+/* One with memory behind it, if it is soon found. */
+static gfn_t any_backed(struct upset *u)
+{
+	gfn_t gfn = any_gfn(u);
+
+	for (unsigned n = 0; n < 32 && gfn_kind(gfn_get(u->r.vm, gfn)) != GFN_BACKED; n++)
+		gfn = any_gfn(u);
+	return gfn;
+}
+
 static void share(struct upset *u)
 {
-	gfn_t a = any_gfn(u), b = any_gfn(u);
+	gfn_t a = any_backed(u), b = any_backed(u);
 	struct gfn_mapping map;
 
 	if (a.v != b.v && !gfn_peek(u->r.vm, a, &map) && !gfn_peek(u->r.vm, b, &map))
