@@ -367,31 +367,24 @@ static int sorted_drop_space(struct pt *pt, uint32_t space)
 
 /* ---- questions ---- */
 
-static void sorted_lookup(struct pt *pt, const struct walk_req *req, struct walk *w)
+static int search(struct pt *pt, const struct walk_req *req, struct walk *w, uint64_t *addr, uint64_t *leaf)
 {
 	uint64_t page = req->va >> PAGE_SHIFT, index;
 	struct entry e;
+	int rc = find_last(pt, page, &index, &e, w);
 
-	walk_begin(w);
-	if (!gpt_va_ok(pt->params.fmt, req->va, pt->params.second_stage)) {
-		walk_fail(req, w, WALK_WHY_CANONICAL, false);
-		return;
-	}
-	for (int i = 0; i < LEAF_RETRIES; i++) {
-		int rc = find_last(pt, page, &index, &e, w);
+	if (rc)
+		return rc;
+	if (index == UINT64_MAX || !covers(&e, page))
+		return -ENOENT;
+	*addr = addr_of(header_of(pt), index) + offsetof(struct entry, leaf);
+	*leaf = e.leaf;
+	return 0;
+}
 
-		if (rc) {
-			walk_mem_error(req, w, rc);
-			return;
-		}
-		if (index == UINT64_MAX || !covers(&e, page)) {
-			walk_fail(req, w, WALK_WHY_NOT_PRESENT, false);
-			return;
-		}
-		if (leaf_access(pt, req, addr_of(header_of(pt), index) + offsetof(struct entry, leaf), e.leaf, w))
-			return;
-	}
-	w->status = WALK_VIOLATION;
+static void sorted_lookup(struct pt *pt, const struct walk_req *req, struct walk *w)
+{
+	leaf_lookup(pt, req, w, search);
 }
 
 static int sorted_next(struct pt *pt, struct pt_key from, struct pt_entry *out)

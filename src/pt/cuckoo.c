@@ -447,28 +447,7 @@ static int probe_orders(struct pt *pt, const struct walk_req *req, struct walk *
 
 static void cuckoo_lookup(struct pt *pt, const struct walk_req *req, struct walk *w)
 {
-	uint64_t addr = 0, leaf = 0;
-
-	walk_begin(w);
-	if (unlikely(!gpt_va_ok(pt->params.fmt, req->va, pt->params.second_stage))) {
-		walk_fail(req, w, WALK_WHY_CANONICAL, false);
-		return;
-	}
-	for (int i = 0; i < LEAF_RETRIES; i++) {
-		int rc = probe_orders(pt, req, w, &addr, &leaf);
-
-		if (rc == -ENOENT || unlikely(rc == -EINVAL)) {
-			walk_fail(req, w, rc == -ENOENT ? WALK_WHY_NOT_PRESENT : WALK_WHY_RESERVED, rc == -EINVAL);
-			return;
-		}
-		if (unlikely(rc)) {
-			walk_mem_error(req, w, rc);
-			return;
-		}
-		if (leaf_access(pt, req, addr, leaf, w))
-			return;
-	}
-	w->status = WALK_VIOLATION;
+	leaf_lookup(pt, req, w, probe_orders);
 }
 
 struct audit {

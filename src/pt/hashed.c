@@ -238,9 +238,9 @@ static int hashed_protect(struct pt *pt, struct pt_key key, unsigned order, uint
 }
 
 /* The largest page size first. */
-static int search(struct pt *pt, uint64_t page, struct walk *w, uint64_t *addr, uint64_t *leaf)
+static int search(struct pt *pt, const struct walk_req *req, struct walk *w, uint64_t *addr, uint64_t *leaf)
 {
-	uint64_t orders = hashed_regs_of(pt)->in_use;
+	uint64_t orders = hashed_regs_of(pt)->in_use, page = req->va >> PAGE_SHIFT;
 	struct hashed_spot s;
 
 	while (orders) {
@@ -262,28 +262,7 @@ static int search(struct pt *pt, uint64_t page, struct walk *w, uint64_t *addr, 
 
 static void hashed_lookup(struct pt *pt, const struct walk_req *req, struct walk *w)
 {
-	uint64_t addr, leaf;
-
-	walk_begin(w);
-	if (unlikely(!gpt_va_ok(pt->params.fmt, req->va, pt->params.second_stage))) {
-		walk_fail(req, w, WALK_WHY_CANONICAL, false);
-		return;
-	}
-	for (int i = 0; i < LEAF_RETRIES; i++) {
-		int rc = search(pt, req->va >> PAGE_SHIFT, w, &addr, &leaf);
-
-		if (rc == -ENOENT) {
-			walk_fail(req, w, WALK_WHY_NOT_PRESENT, false);
-			return;
-		}
-		if (unlikely(rc)) {
-			walk_mem_error(req, w, rc);
-			return;
-		}
-		if (leaf_access(pt, req, addr, leaf, w))
-			return;
-	}
-	w->status = WALK_VIOLATION;
+	leaf_lookup(pt, req, w, search);
 }
 
 static int hashed_next(struct pt *pt, struct pt_key from, struct pt_entry *e)

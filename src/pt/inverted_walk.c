@@ -116,30 +116,19 @@ static int linear_search(struct pt *pt, const struct walk_req *req, struct walk 
 	return 0;
 }
 
-void inv_lookup(struct pt *pt, const struct walk_req *req, struct walk *w)
+static int search(struct pt *pt, const struct walk_req *req, struct walk *w, uint64_t *addr, uint64_t *leaf)
 {
 	struct inv_entry e;
-	uint64_t addr;
+	int rc = pt->flags & INV_LINEAR ? linear_search(pt, req, w, addr, &e) : chained_search(pt, req, w, addr, &e);
 
-	walk_begin(w);
-	if (unlikely(!gpt_va_ok(pt->params.fmt, req->va, pt->params.second_stage))) {
-		walk_fail(req, w, WALK_WHY_CANONICAL, false);
-		return;
-	}
-	for (int i = 0; i < LEAF_RETRIES; i++) {
-		int rc = pt->flags & INV_LINEAR ? linear_search(pt, req, w, &addr, &e) :
-						  chained_search(pt, req, w, &addr, &e);
+	if (rc)
+		return rc;
+	*addr += INV_LEAF;
+	*leaf = e.leaf;
+	return 0;
+}
 
-		if (rc == -ENOENT) {
-			walk_fail(req, w, WALK_WHY_NOT_PRESENT, false);
-			return;
-		}
-		if (unlikely(rc)) {
-			walk_mem_error(req, w, rc);
-			return;
-		}
-		if (leaf_access(pt, req, addr + INV_LEAF, e.leaf, w))
-			return;
-	}
-	w->status = WALK_VIOLATION;
+void inv_lookup(struct pt *pt, const struct walk_req *req, struct walk *w)
+{
+	leaf_lookup(pt, req, w, search);
 }

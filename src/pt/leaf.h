@@ -5,8 +5,8 @@
  *   63           24 23   14 13    8 7      1  0
  *   │    frame     │   0   │ order │ rights │ V │
  *
- * and the half of a lookup that comes once it is found: permissions, accessed
- * and dirty bits, the answer. Here, because it must be the same in all.
+ * and all of a lookup but the search for it: the address checked, permissions,
+ * accessed and dirty bits, the answer. Here, because it must be the same in all.
  * A and D are kept when the format of the keys knows them (fmt->accessed).
  */
 #ifndef QUIRE_PT_LEAF_H
@@ -225,5 +225,41 @@ static inline bool leaf_access(struct pt *pt, const struct walk_req *req, uint64
 
 /* Lookups that found the leaf changed under them start anew, this often at most. */
 enum { LEAF_RETRIES = 16 };
+
+/*
+ * The search of one lookup, every load charged. 0: *leaf, which stood at *addr,
+ * covers the address; -ENOENT: nothing does; -EINVAL: what does is no sane leaf;
+ * or what a load returned.
+ */
+typedef int leaf_find(struct pt *pt, const struct walk_req *req, struct walk *w, uint64_t *addr, uint64_t *leaf);
+
+/* Or it has answered in w itself; or it met a leaf that changed: look up again. */
+enum { LEAF_ANSWERED = 1, LEAF_AGAIN = 2 };
+
+/* A whole lookup of an organisation that has all answers from its search: org->lookup. */
+static ALWAYS_INLINE void leaf_lookup(struct pt *pt, const struct walk_req *req, struct walk *w, leaf_find *find)
+{
+	uint64_t addr = 0, leaf = 0;
+
+	walk_begin(w);
+	if (unlikely(!gpt_va_ok(pt->params.fmt, req->va, pt->params.second_stage))) {
+		walk_fail(req, w, WALK_WHY_CANONICAL, false);
+		return;
+	}
+	for (int i = 0; i < LEAF_RETRIES; i++) {
+		int rc = find(pt, req, w, &addr, &leaf);
+
+		if (rc == LEAF_AGAIN || (rc == 0 && !leaf_access(pt, req, addr, leaf, w)))
+			continue;
+		if (rc == -ENOENT)
+			walk_fail(req, w, WALK_WHY_NOT_PRESENT, false);
+		else if (rc == -EINVAL)
+			walk_fail(req, w, WALK_WHY_RESERVED, true);
+		else if (rc < 0)
+			walk_mem_error(req, w, rc);
+		return;
+	}
+	w->status = WALK_VIOLATION;
+}
 
 #endif

@@ -264,30 +264,24 @@ static void use_run(struct pt *pt, const struct walk_req *req, const struct seg_
 		walk_finish(pt, req, w, seg_run_addr(pt, s->index), leaf);
 }
 
-static void segment_lookup(struct pt *pt, const struct walk_req *req, struct walk *w)
+/* A run has its own way to answer, and the tree another. */
+static int search(struct pt *pt, const struct walk_req *req, struct walk *w, uint64_t *addr, uint64_t *leaf)
 {
 	struct seg_spot s;
+	int rc = seg_search(pt, req->va >> PAGE_SHIFT, w, &s);
 
-	walk_begin(w);
-	if (unlikely(!gpt_va_ok(pt->params.fmt, req->va, pt->params.second_stage))) {
-		walk_fail(req, w, WALK_WHY_CANONICAL, false);
-		return;
-	}
-	for (int i = 0; i < LEAF_RETRIES; i++) {
-		int rc = seg_search(pt, req->va >> PAGE_SHIFT, w, &s);
+	if (rc == 0)
+		use_run(pt, req, &s, w);
+	else if (unlikely(rc != -ENOENT))
+		return rc;
+	else if (!seg_tree_walk(pt, req, w))
+		return LEAF_AGAIN;
+	return LEAF_ANSWERED;
+}
 
-		if (rc == 0) {
-			use_run(pt, req, &s, w);
-			return;
-		}
-		if (unlikely(rc != -ENOENT)) {
-			walk_mem_error(req, w, rc);
-			return;
-		}
-		if (seg_tree_walk(pt, req, w))
-			return;
-	}
-	w->status = WALK_VIOLATION;
+static void segment_lookup(struct pt *pt, const struct walk_req *req, struct walk *w)
+{
+	leaf_lookup(pt, req, w, search);
 }
 
 static int segment_next(struct pt *pt, struct pt_key from, struct pt_entry *e)

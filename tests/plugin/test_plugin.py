@@ -245,7 +245,7 @@ class Plugins(unittest.TestCase):
                     'failed-create', 'create whose allocation number 1 fails leaves 1 frames')
 
     def test_crash_is_no_success(self):
-        self.caught('crash', 'static char *volatile nowhere;\n' + sown('sorted', ('\twalk_begin(w);\n', '\twalk_begin(w);\n\tif (req->ad == WALK_AD_FAULT)\n\t\t*nowhere = 1;\n')),
+        self.caught('crash', 'static char *volatile nowhere;\n' + sown('sorted', ('\tleaf_lookup(pt, req, w, search);\n', '\tif (req->ad == WALK_AD_FAULT)\n\t\t*nowhere = 1;\n\tleaf_lookup(pt, req, w, search);\n')),
                     'random-operations', r'ended by (signal 11|signal 6|SIGSEGV|the sanitizer)|the process ended')
         self.caught('leave', '#include <unistd.h>\n' + sown('sorted', ('static int sorted_audit(struct pt *pt, const char **why)\n{\n', 'static int sorted_audit(struct pt *pt, const char **why)\n{\n\tif (pt->entries == 9)\n\t\t_exit(0);\n')),
                     'random-operations', 'the process ended before the case did')
