@@ -6,7 +6,7 @@
  * so stores and allocations are refused; A and D updates are not.
  */
 #include "mmu/internal.h"
-#include "vm/memslot.h"
+#include "vm/slot.h"
 
 static struct guest_mem *to_gm(struct pt_mem *m)
 {

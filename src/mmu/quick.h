@@ -22,7 +22,7 @@
 
 #include "mmu/internal.h"
 #include "tlb/hot.h"
-#include "vm/memslot.h"
+#include "vm/slot.h"
 
 enum { QUICK_KINDS = 2, QUICK_KNOWN = 8, QUICK_FIRST_LEVELS = 2, QUICK_ALL = RIGHT_RWX | RIGHT_U };
 static_assert(ACC_READ == 0 && ACC_WRITE == 1, "kinds of data accesses index arrays");

@@ -2,7 +2,6 @@
 /* Does the bookkeeping add up? Used by tests after every step, and by --check. */
 #include "machine/rmap.h"
 #include "vm/gfn.h"
-#include "vm/memslot.h"
 
 static int bad(const char **why, const char *what)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What a fault asks of the per-gfn truth. Changes go through funnel.c. */
 #include "vm/gfn.h"
-#include "vm/memslot.h"
+#include "vm/slot.h"
 
 struct gfn_state gfn_get(struct vm *vm, gfn_t gfn)
 {

@@ -6,7 +6,6 @@
  */
 #include "probe.h"
 #include "mmu/shadow.h"
-#include "vm/memslot.h"
 
 /* Gives the VM's gfn this machine frame: moves it until it stands there. */
 static void place(struct rig_vm *g, uint64_t gfn, uint64_t mfn)

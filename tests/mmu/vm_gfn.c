@@ -5,7 +5,6 @@
  */
 #include "rig.h"
 #include "vm/gfn.h"
-#include "vm/memslot.h"
 
 enum { VMS = 2, GFNS = 3 * GFN_BLOCK, STEPS = 4000, HOT = 24 };
 
