@@ -9,8 +9,8 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "conform/test_mem.h"
 #include "pt/inverted.h"
-#include "test_mem.h"
 
 enum { RIGHTS = RIGHT_RWX | RIGHT_U | RIGHT_A | RIGHT_D, FRAME_BASE = 0x2000 };
 

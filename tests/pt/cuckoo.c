@@ -9,8 +9,8 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "conform/test_mem.h"
 #include "pt/cuckoo.h"
-#include "test_mem.h"
 
 enum { RIGHTS = RIGHT_RWX | RIGHT_U | RIGHT_A | RIGHT_D, KEYS_MAX = 100000 };
 

@@ -9,8 +9,8 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "conform/pt_rig.h"
 #include "pt/segment.h"
-#include "rig.h"
 
 enum { RIGHTS = RIGHT_RWX | RIGHT_U | RIGHT_A | RIGHT_D, OFFSET = 4096 };
 
