@@ -306,9 +306,9 @@ void check_entry(struct vcpu *v, const struct mmu_fault *f);
 struct track_recent {
 	uint64_t table, va_base; /* bits 2..0 of va_base: level; 0 is never a level-7 table */
 	uint32_t space;          /* 0: nothing is noted here */
-	uint32_t unused[3];      /* two to a line */
-};
+} __attribute__((aligned(LINE_SIZE / 2)));
 enum { TRACK_RECENT = 4096 };
+static_assert(sizeof(struct track_recent) == LINE_SIZE / 2, "two to a line");
 
 static inline struct track_recent *track_recent_slot(const struct mmu *mmu, uint64_t table)
 {

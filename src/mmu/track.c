@@ -226,7 +226,7 @@ bool track_table(struct mmu *mmu, const struct space *s, const struct walk_table
 	if (!p)
 		return false;
 	if ((uint64_t)fmt->entry_size << fmt->level[t->level].bits <= PAGE_SIZE) {
-		*recent = (struct track_recent){ t->addr, base | t->level, s->number, { 0 } };
+		*recent = (struct track_recent){ .table = t->addr, .va_base = base | t->level, .space = s->number };
 		mmu->track_recent_used = true;
 	}
 	for (struct track_use *u = p->uses; u; u = u->next)
