@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Inside mmu/: what a mode is, and what modes share.
+ * Inside mmu/, and for plug-ins' modes: what a mode is, and what modes share.
  *
- *   access.c    TLB, permissions, retry loop     (the first door)
- *   walk.c      one walk of a guest's table, with walk caches and tracking
- *   memory.c    guest memory as a struct pt_mem: each load itself translated
- *   quick.c     the short way of a TLB miss
- *   track.c     which cached translations were read from which guest frame
- *   space.c     numbers of address spaces
- *   native.c nested.c shadow.c inverted_shadow.c paravirt.c   the modes
+ *   mmu.c scheme.c    made, changed, zapped, audited; schemes by their names
+ *   access.c run.c    TLB, permissions, retry loop (the first door); runs of references
+ *   quick.c           the short way of a TLB miss
+ *   walk.c memory.c   one walk of a guest's table; guest memory as a struct pt_mem
+ *   track.c           which cached translations were read from which guest frame
+ *   space.c cpu.c flush.c   numbers of address spaces; one processor's caches; flushes
+ *   caches.c explain.c      who listens to loads: data caches, an explanation
+ *   privilege.c soft_tlb.c  cpu=trap and tlb-tags=off; tlb=software
+ *
+ * The modes: native.c nested.c shadow.c (with shadow_*.c) inverted_shadow.c
+ * agile.c adaptive.c paravirt.c.
  */
 #ifndef QUIRE_MMU_INTERNAL_H
 #define QUIRE_MMU_INTERNAL_H
@@ -53,11 +57,14 @@ struct guest_mem {
 	struct { gfn_t gfn; mfn_t mfn; } seen[WALK_TABLES_MAX];
 };
 
-/* What the short way (quick.h) found in the guest's table before it gave up. */
+/*
+ * The guest's half of a translation, known before the mode's walk: the short way
+ * (quick.h) found it before it gave up, or the guest wrote it into the TLB (soft_tlb.c).
+ */
 struct guest_half {
 	gpa_t gpa;
 	uint8_t rights, order;
-	uint64_t refs; /* that it took */
+	uint64_t refs; /* that it took the walker; of what the guest wrote none */
 };
 
 /* One access on its way: inputs first, then what each stage finds. */
