@@ -17,23 +17,12 @@
  */
 #include "exp/exp.h"
 
-static uint64_t price(const struct cost_table *t, enum cost_event e, uint64_t n)
-{
-	return t->of[e].cycles * n;
-}
-
-static uint64_t reflections(const struct vm_stats *s)
-{
-	return s->exit_by[EXIT_TLB_MISS] + s->exit_by[EXIT_TLB_MODIFY] + s->exit_by[EXIT_TLB_RETURN] +
-	       s->exit_by[EXIT_SYSCALL] + s->exit_by[EXIT_SYSRET] + s->exit_by[EXIT_EXCEPTION] + s->exit_by[EXIT_IRET];
-}
-
 static uint64_t by_place(const struct cost_table *t, const uint64_t lines[VM_CACHE_PLACES])
 {
 	uint64_t sum = 0;
 
 	for (unsigned i = 0; i < VM_CACHE_PLACES; i++)
-		sum += price(t, COST_CACHE_L1 + i, lines[i]);
+		sum += cost_price(t, COST_CACHE_L1 + i, lines[i]);
 	return sum;
 }
 
@@ -51,34 +40,18 @@ static uint64_t dependent_loads(const struct cost_table *t, const struct vm_stat
 	uint64_t n = s->walk_depth + s->fault_walk_refs, all = count(s->cache_table);
 
 	if (!all)
-		return price(t, COST_WALK_REF, n);
+		return cost_price(t, COST_WALK_REF, n);
 	return (uint64_t)((unsigned __int128)by_place(t, s->cache_table) * n / all);
 }
 
 /* handler_refs: loads of tables by a TLB-miss handler of the guest's: they depend on one another as a walker's do. */
 static uint64_t translation(const struct cost_table *t, const struct vm_stats *s, uint64_t handler_refs)
 {
-	return price(t, COST_L2_TLB_HIT, s->l2_hits) + dependent_loads(t, s) +
-	       price(t, COST_WALK_REF_OVERLAP, s->walk_refs - s->walk_depth) +
-	       price(t, COST_AD_UPDATE, s->ad_updates) +
-	       price(t, COST_TLB_REFILL, s->soft_misses) +
-	       price(t, COST_WALK_REF, handler_refs + s->soft_p2m_refs);
-}
-
-static uint64_t exits(const struct cost_table *t, const struct vm_stats *s)
-{
-	return price(t, COST_EXIT, s->exits) +
-	       price(t, COST_HIDDEN_FAULT, s->hidden_total) +
-	       price(t, COST_SHADOW_FILL, s->shadow_fill) +
-	       price(t, COST_TABLE_WRITE, s->shadow_table_write) +
-	       price(t, COST_RESYNC_ENTRY, s->mmu_resync_entries) +
-	       price(t, COST_ROOT_SWITCH, s->exit_by[EXIT_ROOT_SWITCH]) +
-	       price(t, COST_FENCE, s->exit_by[EXIT_FENCE] + s->exit_by[EXIT_FENCE_ALL]) +
-	       price(t, COST_PV_UPDATE, s->pv_updates) +
-	       price(t, COST_TLB_FLUSH, s->tlb_flush) +
-	       price(t, COST_TLB_WRITE, s->exit_by[EXIT_TLB_WRITE]) +
-	       price(t, COST_REFLECT, reflections(s)) +
-	       price(t, COST_PRIV_INSTR, s->exit_by[EXIT_PRIV_INSTR]);
+	return cost_price(t, COST_L2_TLB_HIT, s->l2_hits) + dependent_loads(t, s) +
+	       cost_price(t, COST_WALK_REF_OVERLAP, s->walk_refs - s->walk_depth) +
+	       cost_price(t, COST_AD_UPDATE, s->ad_updates) +
+	       cost_price(t, COST_TLB_REFILL, s->soft_misses) +
+	       cost_price(t, COST_WALK_REF, handler_refs + s->soft_p2m_refs);
 }
 
 /* The program's own: fetches and the kernel's references have one price always. */
@@ -86,7 +59,7 @@ static uint64_t references(const struct cost_table *t, const struct run_result *
 {
 	const struct vm_stats *s = &r->sum.stats;
 
-	return by_place(t, s->cache_data) + price(t, COST_REF, s->refs - s->cache_refs + s->kernel_refs);
+	return by_place(t, s->cache_data) + cost_price(t, COST_REF, s->refs - s->cache_refs + s->kernel_refs);
 }
 
 void cost_sum(const struct cost_table *t, struct run_result *r)
@@ -94,9 +67,9 @@ void cost_sum(const struct cost_table *t, struct run_result *r)
 	const struct vm_stats *s = &r->sum.stats;
 
 	r->cycles.translation = translation(t, s, r->sum.guest.tlb_refill_refs);
-	r->cycles.exits = exits(t, s);
-	r->cycles.io = price(t, COST_DISK_PAGE, r->sum.guest.disk_reads + r->sum.guest.disk_writes);
+	r->cycles.exits = vm_stats_exit_cycles(s, t);
+	r->cycles.io = cost_price(t, COST_DISK_PAGE, r->sum.guest.disk_reads + r->sum.guest.disk_writes);
 	r->cycles.total = r->cycles.translation + r->cycles.exits + r->cycles.io +
 			  references(t, r) +
-			  price(t, COST_GUEST_FAULT, s->true_faults);
+			  cost_price(t, COST_GUEST_FAULT, s->true_faults);
 }

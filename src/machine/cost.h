@@ -50,4 +50,10 @@ struct cost_table {
 
 extern const struct cost_table cost_default;
 
+/* Cycles of n such events. */
+static inline uint64_t cost_price(const struct cost_table *t, enum cost_event e, uint64_t n)
+{
+	return t->of[e].cycles * n;
+}
+
 #endif

@@ -38,9 +38,9 @@ enum {
 	ADAPTIVE_FIRST_LOADS = 2, /* of the p2m, for a miss, until one was seen */
 };
 
-/* Counters as they stood when the interval began. */
+/* Counters, and what exits had cost, as they stood when the interval began. */
 struct since {
-	uint64_t time, walks, hidden, exits, fills, writes, resyncs, flushes, faults, roots, fences, ad;
+	uint64_t time, walks, hidden, exit_cycles, faults, roots, fences, ad;
 };
 
 struct adaptive {
@@ -57,9 +57,7 @@ struct adaptive {
 
 static uint64_t price(const struct mmu *mmu, enum cost_event e, uint64_t n)
 {
-	const struct cost_table *t = mmu->config.cost ? mmu->config.cost : &cost_default;
-
-	return t->of[e].cycles * n;
+	return cost_price(mmu_costs(mmu), e, n);
 }
 
 static uint64_t exit_and(const struct mmu *mmu, enum cost_event e, uint64_t n)
@@ -76,11 +74,7 @@ static void begin(struct mmu *mmu)
 		.time = s->refs + s->kernel_refs,
 		.walks = s->walks,
 		.hidden = s->hidden_total,
-		.exits = s->exits,
-		.fills = s->shadow_fill,
-		.writes = s->shadow_table_write,
-		.resyncs = s->mmu_resync_entries,
-		.flushes = s->tlb_flush,
+		.exit_cycles = vm_stats_exit_cycles(s, mmu_costs(mmu)),
 		.faults = s->true_faults,
 		.roots = s->root_switches,
 		.fences = s->guest_fences,
@@ -89,21 +83,10 @@ static void begin(struct mmu *mmu)
 	a->loads = a->stores = 0;
 }
 
-/* What the hypervisor did in this interval, as results count it (exp/cost_sum.c). */
+/* What the hypervisor did in this interval, as results count it. */
 static uint64_t exits_measured(const struct mmu *mmu)
 {
-	const struct since *b = &mmu->adaptive->since;
-	const struct vm_stats *s = &mmu->vm->stats;
-	bool shadow = mmu->adaptive->sub == &shadow_mode;
-
-	return price(mmu, COST_EXIT, s->exits - b->exits) +
-	       price(mmu, COST_HIDDEN_FAULT, s->hidden_total - b->hidden) +
-	       price(mmu, COST_SHADOW_FILL, s->shadow_fill - b->fills) +
-	       price(mmu, COST_TABLE_WRITE, s->shadow_table_write - b->writes) +
-	       price(mmu, COST_RESYNC_ENTRY, s->mmu_resync_entries - b->resyncs) +
-	       price(mmu, COST_TLB_FLUSH, s->tlb_flush - b->flushes) +
-	       (shadow ? price(mmu, COST_ROOT_SWITCH, s->root_switches - b->roots) +
-			 price(mmu, COST_FENCE, s->guest_fences - b->fences) : 0);
+	return vm_stats_exit_cycles(&mmu->vm->stats, mmu_costs(mmu)) - mmu->adaptive->since.exit_cycles;
 }
 
 static uint64_t nested_measured(const struct mmu *mmu)

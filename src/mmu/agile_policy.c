@@ -274,9 +274,7 @@ static void scan(struct mmu *mmu)
 
 static uint64_t cycles(const struct mmu *mmu, enum cost_event e)
 {
-	const struct cost_table *t = mmu->config.cost ? mmu->config.cost : &cost_default;
-
-	return t->of[e].cycles;
+	return cost_price(mmu_costs(mmu), e, 1);
 }
 
 static bool anything_is_worth_it(struct mmu *mmu)

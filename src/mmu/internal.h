@@ -368,5 +368,11 @@ static inline struct pt_log *mmu_log(const struct mmu *mmu)
 
 /* ---- mmu.c ---- */
 
+/* What modes weigh by. */
+static inline const struct cost_table *mmu_costs(const struct mmu *mmu)
+{
+	return mmu->config.cost ? mmu->config.cost : &cost_default;
+}
+
 static inline bool is_riscv(const struct gpt_format *f) { return f && f->family == GPT_RISCV; }
 #endif

@@ -4,6 +4,7 @@
 #define QUIRE_VM_STATS_H
 
 #include "base/stats.h"
+#include "machine/cost.h"
 
 /* Why the guest was left. Each exit has exactly one reason. */
 #define EXIT_REASONS(X)                                                            \
@@ -75,6 +76,9 @@ struct vm_stats {
 };
 
 const char *exit_reason_name(enum exit_reason r);
+
+/* Cycles of all that the hypervisor did: leaving and entering the guest, and on top of that the work of each kind of exit. */
+uint64_t vm_stats_exit_cycles(const struct vm_stats *s, const struct cost_table *t);
 
 static inline void vm_stats_exit(struct vm_stats *s, enum exit_reason r)
 {
