@@ -217,12 +217,9 @@ static void tick(struct vcpu *v)
 
 static int possible(const struct vm *vm, const struct scheme *s, const struct mmu_config *c, const char **why)
 {
-	struct scheme with = *s;
-	int err;
+	int err = nested_mode.possible(vm, s, c, why);
 
-	with.org = pt_org_find("radix", 5);
-	err = nested_mode.possible(vm, &with, c, why);
-	return err ? err : shadow_mode.possible(vm, &with, c, why);
+	return err ? err : shadow_mode.possible(vm, s, c, why);
 }
 
 static int attach(struct mmu *mmu)
@@ -233,7 +230,6 @@ static int attach(struct mmu *mmu)
 
 	if (!a)
 		return -ENOMEM;
-	mmu->scheme.org = pt_org_find("radix", 5);
 	mmu->adaptive = a;
 	a->sub = &nested_mode;
 	a->factor = 1;
@@ -334,6 +330,8 @@ static uint64_t root_by_gva(const struct mmu *mmu, const struct space *s, const 
 static const struct mode_ops adaptive_mode = {
 	.name = "adaptive",
 	.summary = "nested/radix or shadow, changed while running by what each costs",
+	.default_org = "radix",
+	.hides_default = true,
 	.possible = possible,
 	.attach = attach,
 	.walk = walk,

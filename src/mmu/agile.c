@@ -33,20 +33,12 @@ enum { WC_GUEST = 1 << 16, WC_SWITCHED = 1 << 17, WC_LEVEL_SHIFT = 8 };
 
 enum step { STEP_NOTHING, STEP_LEAF, STEP_GUEST };
 
-static int as_shadow(const struct vm *vm, const struct scheme *s, const struct mmu_config *c, const char **why)
-{
-	struct scheme shadow = *s;
-
-	shadow.org = pt_org_find("radix", 5);
-	return shadow_mode.possible(vm, &shadow, c, why);
-}
-
 static int possible(const struct vm *vm, const struct scheme *s, const struct mmu_config *c, const char **why)
 {
 	int err = nested_mode.possible(vm, s, c, why);
 
 	if (!err)
-		err = as_shadow(vm, s, c, why);
+		err = shadow_mode.possible(vm, s, c, why);
 	if (!err && (!switch_bit(c->guest_fmt) || !switch_bit(c->host_fmt))) {
 		*why = "entries of this format have no bit left for the switch";
 		err = -ENOTSUP;
@@ -116,7 +108,6 @@ static int attach(struct mmu *mmu)
 
 	if (!a)
 		return -ENOMEM;
-	mmu->scheme.org = pt_org_find("radix", 5);
 	mmu->agile = a;
 	a->whole = true;
 	a->roots = mmu->vm->stats.root_switches;
@@ -433,6 +424,8 @@ static void drop_space(struct mmu *mmu, struct space *s)
 static const struct mode_ops agile_mode = {
 	.name = "agile",
 	.summary = "shadow above, nested below: each guest table by its rate of writes",
+	.default_org = "radix",
+	.hides_default = true,
 	.possible = possible,
 	.attach = attach,
 	.walk = walk,

@@ -115,8 +115,8 @@ enum quick_kind {
 struct mode_ops {
 	const char *name;
 	const char *summary;
-	bool takes_org;
-	const char *default_org; /* what MODE alone means; NULL: an organisation must be named */
+	bool takes_org;          /* may one be named: MODE/ORG? */
+	const char *default_org; /* what MODE alone means; NULL: one must be named, or it has none */
 	bool hides_default;      /* and how results spell it: "shadow", but "nested/radix" */
 	uint32_t options;        /* enum scheme_flag it takes */
 	bool takes_roots;        /* +roots=N */

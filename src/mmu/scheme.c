@@ -201,10 +201,8 @@ static int parse_org(struct scheme *out, const char **s, const char **why)
 		if (!out->mode->takes_org)
 			return bad(why, "this mode takes no organisation");
 	}
-	if (!out->mode->takes_org)
-		return 0;
 	if (!name)
-		return bad(why, "this mode needs an organisation: MODE/ORG");
+		return out->mode->takes_org ? bad(why, "this mode needs an organisation: MODE/ORG") : 0;
 	out->org = pt_org_find(name, len);
 	return out->org ? 0 : bad(why, "no such organisation; `quire list organisations` names them");
 }
