@@ -129,6 +129,18 @@ static void move_to_fresh(struct funnel *f, uint64_t i, mfn_t to, unsigned clear
 	set_at(f, i, GFN_BACKED, to.v, gfn_flags(s) & ~clear);
 }
 
+/* The one page to a frame of its own. */
+static int move_page(struct funnel *f)
+{
+	int err = take_fresh(f, 0);
+
+	if (err)
+		return err;
+	zap(f, f->gfn, 1, 0);
+	move_to_fresh(f, 0, f->fresh, GFN_COW);
+	return 0;
+}
+
 static int do_uncow(struct funnel *f)
 {
 	struct gfn_state s = state_at(f, 0);
@@ -138,26 +150,14 @@ static int do_uncow(struct funnel *f)
 	/* The last owner keeps the frame. */
 	if (machine_frame(f->vm->hv->m, gfn_mfn(s))->refs == 1)
 		return do_flags(f, 0, GFN_COW, false);
-	int err = take_fresh(f, 0);
-	if (err)
-		return err;
-	zap(f, f->gfn, 1, 0);
-	move_to_fresh(f, 0, f->fresh, GFN_COW);
-	return 0;
+	return move_page(f);
 }
 
 static int do_move(struct funnel *f)
 {
 	if (gfn_kind(state_at(f, 0)) != GFN_BACKED)
 		return -EFAULT;
-	if (is_pinned(f))
-		return -EBUSY;
-	int err = take_fresh(f, 0);
-	if (err)
-		return err;
-	zap(f, f->gfn, 1, 0);
-	move_to_fresh(f, 0, f->fresh, GFN_COW);
-	return 0;
+	return is_pinned(f) ? -EBUSY : move_page(f);
 }
 
 static int do_collapse(struct funnel *f)
