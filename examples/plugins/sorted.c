@@ -291,7 +291,7 @@ static int sorted_map(struct pt *pt, const struct pt_entry *m)
 	bool is_same;
 	int rc;
 
-	if (!pt_page_ok(pt, m->key.page, m->order) || !is_aligned(m->frame, BIT(m->order)) || m->frame > LEAF_FRAME_MAX)
+	if (!pt_entry_ok(pt, m))
 		return -EINVAL;
 	e.leaf = make_leaf(m->frame, m->order, pt_rights(pt, m->rights));
 	rc = find_last(pt, e.page, &index, &found, NULL);

@@ -321,8 +321,7 @@ static int cuckoo_map(struct pt *pt, const struct pt_entry *e)
 	struct cuckoo_spot s;
 	int rc;
 
-	if (!pt_page_ok(pt, e->key.page, e->order) || !is_aligned(e->frame, BIT(e->order)) ||
-	    e->frame > LEAF_FRAME_MAX)
+	if (!pt_entry_ok(pt, e))
 		return -EINVAL;
 	rc = cuckoo_find(pt, e->key.page, e->order, &s);
 	if (rc == 0)

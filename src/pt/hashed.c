@@ -169,8 +169,7 @@ static int hashed_map(struct pt *pt, const struct pt_entry *e)
 	uint64_t leaf, old, addr;
 	int rc;
 
-	if (!pt_page_ok(pt, e->key.page, e->order) || !is_aligned(e->frame, BIT(e->order)) ||
-	    e->frame > LEAF_FRAME_MAX)
+	if (!pt_entry_ok(pt, e))
 		return -EINVAL;
 	leaf = make_leaf(e->frame, e->order, pt_rights(pt, e->rights));
 	rc = hashed_find_leaf(pt, e->order, e->key.page >> e->order, &s, &addr, &old);

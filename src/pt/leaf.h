@@ -67,6 +67,13 @@ static inline bool pt_page_ok(const struct pt *pt, uint64_t page, unsigned order
 	       gpt_va_ok(p->fmt, last << PAGE_SHIFT, p->second_stage);
 }
 
+/* May this mapping be asked for, and can a leaf hold it? */
+static inline bool pt_entry_ok(const struct pt *pt, const struct pt_entry *e)
+{
+	return pt_page_ok(pt, e->key.page, e->order) && is_aligned(e->frame, BIT(e->order)) &&
+	       e->frame <= LEAF_FRAME_MAX;
+}
+
 static ALWAYS_INLINE void walk_begin(struct walk *w)
 {
 	w->status = WALK_OK;

@@ -188,8 +188,7 @@ static int segment_map(struct pt *pt, const struct pt_entry *e)
 	struct place p;
 	int rc;
 
-	if (!pt_page_ok(pt, e->key.page, e->order) || !is_aligned(e->frame, BIT(e->order)) ||
-	    e->frame > LEAF_FRAME_MAX)
+	if (!pt_entry_ok(pt, e))
 		return -EINVAL;
 	rc = find_covering(pt, e->key.page, &p);
 	if (rc == 0 && leaf_order(p.leaf) != e->order)
