@@ -218,16 +218,11 @@ static enum step walk_shadow(struct mmu *mmu, struct space *s, struct mmu_fault 
 	if (!s->shadow_root)
 		return STEP_NOTHING;
 	mmu->vm->stats.walk_cache_hits += level >= 0;
-	struct walk_req req = {
-		.va = f->va,
-		.space = s->number,
-		.kind = ACC_READ,
-		.ctl = CTL_MXR | CTL_NXE | CTL_PSE | CTL_PGE,
-		.ad = WALK_AD_PEEK,
-		.start_level = level,
-		.start_table = c.table,
-		.start_rights = (uint8_t)c.rights,
-	};
+	struct walk_req req = shadow_req(s->number, f->va);
+
+	req.start_level = level;
+	req.start_table = c.table;
+	req.start_rights = (uint8_t)c.rights;
 	gpt_walk(fmt, &mmu->ptm.m, s->shadow_root->table, &req, w);
 	uint64_t spte = w->ntables ? spte_at(mmu, w->leaf_addr) : 0;
 	bool is_leaf = w->status == WALK_OK;

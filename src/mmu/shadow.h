@@ -171,6 +171,18 @@ struct shadow {
 extern const struct mode_ops shadow_mode;
 /* f->walk found a shadow leaf: may this access use it? Fills f->entry. */
 enum walked shadow_found(struct mmu *mmu, struct mmu_fault *f);
+/* The walk of a shadow table, from its root. Permission is the guest's rule, checked by the caller: it asks for the least. */
+static inline struct walk_req shadow_req(uint32_t space, uint64_t va)
+{
+	return (struct walk_req){
+		.va = va,
+		.space = space,
+		.kind = ACC_READ,
+		.ctl = CTL_MXR | CTL_NXE | CTL_PSE | CTL_PGE,
+		.ad = WALK_AD_PEEK,
+		.start_level = -1,
+	};
+}
 /* A store to a protected table: an exit. MMU_EMULATE or MMU_FIXED. */
 int shadow_table_write(struct mmu *mmu, gfn_t gfn);
 

@@ -114,14 +114,7 @@ static bool table_lookup(struct mmu *mmu, uint32_t space, struct mmu_fault *f)
 	if (!pt)
 		return false;
 	uint64_t refs = pt->mem->counts.refs, depth = pt->mem->counts.depth;
-	struct walk_req req = {
-		.va = f->va,
-		.space = space,
-		.kind = ACC_READ,
-		.ctl = CTL_MXR | CTL_NXE | CTL_PSE | CTL_PGE,
-		.ad = WALK_AD_PEEK,
-		.start_level = -1,
-	};
+	struct walk_req req = shadow_req(space, f->va);
 	struct pt_entry e;
 
 	pt->org->lookup(pt, &req, &f->walk);

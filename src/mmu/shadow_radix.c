@@ -337,15 +337,8 @@ static bool radix_walk(struct vcpu *v, struct mmu_fault *f)
 		s = &mmu->bare;
 	if (!s->shadow_root)
 		return false;
-	/* Permission is the guest's rule, checked by the caller: ask for the least. */
-	struct walk_req req = {
-		.va = f->va,
-		.space = s->number,
-		.kind = ACC_READ,
-		.ctl = CTL_MXR | CTL_NXE | CTL_PSE | CTL_PGE,
-		.ad = WALK_AD_PEEK,
-		.start_level = -1,
-	};
+	struct walk_req req = shadow_req(s->number, f->va);
+
 	host_walk_radix(mmu, fmt, m, s->shadow_root->table, &mmu->cpu->guest_wc, &req, &f->walk);
 	f->refs = m->counts.refs - refs;
 	f->depth = m->counts.depth - depth;
