@@ -26,14 +26,15 @@ static ALWAYS_INLINE const uint64_t *quick_word(const struct quick *q, uint64_t 
 	return b && b->states && !b->run ? &b->states[gfn % GFN_BLOCK].w : NULL;
 }
 
-/* Where the table stands that level-1 entry pte leads to: a guess; NULL: nowhere. */
-static ALWAYS_INLINE const uint8_t *quick_ahead_at(const struct quick *q, uint64_t gfn)
+/* Where the table stands that gva's level-1 entry leads to: NULL: nowhere. */
+static ALWAYS_INLINE const uint8_t *quick_ahead_at(const struct quick *q, uint64_t pte, const enum quick_kind open)
 {
-	uint64_t mfn;
+	uint64_t gfn = quick_frame(&q->guest, pte), mfn;
 
-	if (q->direct)
+	if (open == QUICK_DIRECT)
 		return gfn < q->direct_pages ? q->direct + (gfn << PAGE_SHIFT) : NULL;
-
+	if (!quick_is_table(&q->guest, 1, pte))
+		return NULL;
 	const uint64_t *word = quick_word(q, gfn, &mfn);
 
 	if (word)
@@ -43,7 +44,7 @@ static ALWAYS_INLINE const uint8_t *quick_ahead_at(const struct quick *q, uint64
 
 /* Asks for the line of gva's leaf entry; returns where that is, or NULL. */
 static ALWAYS_INLINE const uint64_t *quick_ahead_table(struct quick *q, const struct vcpu *v, uint64_t gva,
-						       const enum quick_fit fit)
+						       const enum quick_fit fit, const enum quick_kind open)
 {
 	const struct quick_dim *d = &q->guest;
 	uint64_t key = 1 + (gva >> quick_shift(d, 2, fit));
@@ -52,15 +53,15 @@ static ALWAYS_INLINE const uint64_t *quick_ahead_table(struct quick *q, const st
 
 	if (!table)
 		return NULL;
-	uint64_t pte = table[quick_index(d, 1, gva, fit)], gfn = quick_frame(d, pte);
-	const uint8_t *at = quick_is_table(d, 1, pte) ? quick_ahead_at(q, gfn) : NULL;
+	uint64_t pte = table[quick_index(d, 1, gva, fit)];
+	const uint8_t *at = quick_ahead_at(q, pte, open);
 
 	if (!at)
 		return NULL;
 	const uint64_t *p = (const uint64_t *)(const void *)at + quick_index(d, 0, gva, fit);
 
-	if (q->open != QUICK_NONE)
-		__builtin_prefetch(track_recent_slot(q->mmu, gfn << PAGE_SHIFT));
+	if (open != QUICK_NONE)
+		__builtin_prefetch(track_recent_slot(q->mmu, quick_frame(d, pte) << PAGE_SHIFT));
 	__builtin_prefetch(p);
 	return p;
 }

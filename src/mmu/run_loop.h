@@ -22,7 +22,7 @@ struct run {
 	uint64_t tag_space; /* in place */
 	struct quick quick;
 	/* Entries asked for: [i % AHEAD_RING] for refs[i]. */
-	struct {
+	struct ahead {
 		ref_t ref;
 		const uint64_t *entry;
 	} ahead[AHEAD_RING];
@@ -42,19 +42,20 @@ static ALWAYS_INLINE const uint64_t *looked_at(const struct run *r, const ref_t 
 }
 
 /* References that follow one that missed: their walks' lines are asked for while this one's are under way. */
-static ALWAYS_INLINE void look_ahead(struct run *r, const ref_t *refs, size_t left, const enum quick_fit fit)
+static ALWAYS_INLINE void look_ahead(struct run *r, const ref_t *refs, size_t left, const enum quick_fit fit,
+				     const enum quick_kind open)
 {
 	size_t far = (left - AHEAD_TABLE) % AHEAD_RING;
 	const uint64_t *entry;
 
 	if (left > AHEAD_TABLE && !ref_is_event(refs[AHEAD_TABLE])) {
-		entry = quick_ahead_table(&r->quick, r->v, ref_gva(refs[AHEAD_TABLE]), fit);
-		/* Memory in one run has nothing more to wait for. */
-		if (r->quick.direct)
-			return;
-		r->ahead[far].ref = refs[AHEAD_TABLE];
-		r->ahead[far].entry = entry;
+		entry = quick_ahead_table(&r->quick, r->v, ref_gva(refs[AHEAD_TABLE]), fit, open);
+		if (open != QUICK_DIRECT)
+			r->ahead[far] = (struct ahead){ refs[AHEAD_TABLE], entry };
 	}
+	/* Memory in one run has nothing more to wait for. */
+	if (open == QUICK_DIRECT)
+		return;
 	entry = looked_at(r, refs, left, AHEAD_DATA);
 	if (entry)
 		quick_ahead_data(&r->quick, entry, ref_gva(refs[AHEAD_DATA]));
@@ -116,7 +117,7 @@ static NOINLINE enum access_status walk_any(struct run *r, const ref_t *refs, si
 	struct xlat x;
 
 	if (r->quick.guest.usable)
-		look_ahead(r, refs, left, QUICK_FIT_ANY);
+		look_ahead(r, refs, left, QUICK_FIT_ANY, r->quick.open);
 	if (r->quick.open == QUICK_NONE)
 		return xlate_found(r->v, ref_gva(*refs), ref_kind(*refs), 0, &x);
 
@@ -128,7 +129,7 @@ static NOINLINE enum access_status walk_any(struct run *r, const ref_t *refs, si
 /* What most processors and guests fit: each number of dimensions compiled apart. */
 static NOINLINE enum access_status walk_direct(struct run *r, const ref_t *refs, size_t left, uint64_t tag)
 {
-	look_ahead(r, refs, left, QUICK_FIT_X64);
+	look_ahead(r, refs, left, QUICK_FIT_X64, QUICK_DIRECT);
 	if (likely(quick_direct(&r->quick, ref_gva(*refs), ref_kind(*refs), tag, QUICK_FIT_X64)))
 		return ACCESS_OK;
 	return walk_on(r, *refs, tag, (struct quick_result){ QUICK_NOT, 0, 0 });
@@ -138,31 +139,37 @@ static NOINLINE enum access_status walk_two(struct run *r, const ref_t *refs, si
 {
 	struct quick_result w = { QUICK_NOT, 0, 0 };
 
-	look_ahead(r, refs, left, QUICK_FIT_X64);
+	look_ahead(r, refs, left, QUICK_FIT_X64, QUICK_TWO);
 	w.end = quick_two(&r->quick, ref_gva(*refs), ref_kind(*refs), tag, QUICK_FIT_X64, &w.leaf, &w.refs);
 	return likely(w.end == QUICK_DONE) ? ACCESS_OK : walk_on(r, *refs, tag, w);
 }
 
-/* A data reference that the first level has not got. left: refs from here on. */
+/* One that no TLB has. */
+static NOINLINE enum access_status run_walk(struct run *r, const ref_t *refs, size_t left, uint64_t tag)
+{
+	if (unlikely(!r->quick.prepared))
+		quick_prepare(&r->quick, r->v);
+	return r->quick.fit != QUICK_FIT_X64 ? walk_any(r, refs, left, tag) :
+	       r->quick.open == QUICK_DIRECT ? walk_direct(r, refs, left, tag) : walk_two(r, refs, left, tag);
+}
+
+/*
+ * A data reference that the first level has not got. left: refs from here on.
+ * Every exit but the first is a jump, so that a hit in the second level saves
+ * few registers.
+ */
 static NOINLINE enum access_status run_miss(struct run *r, const ref_t *refs, size_t left, uint64_t tag)
 {
 	struct vcpu *v = r->v;
 	struct tlb *t = &v->cpu->tlb;
-	unsigned kind = ref_kind(*refs);
-	uint64_t data;
-	struct xlat x;
+	uint64_t data, need = r->need[ref_kind(*refs)];
 
 	if (!tlb_is_common(t, v->tag_gspace))
 		return run_slow(r, *refs, 0);
 	data = tlb_common_l2_lookup(t, tag);
-	if (likely((data & r->need[kind]) == r->need[kind]))
+	if (likely((data & need) == need))
 		return ACCESS_OK;
-	if (unlikely(data))
-		return xlate_found(v, ref_gva(*refs), kind, data, &x);
-	if (unlikely(!r->quick.prepared))
-		quick_prepare(&r->quick, v);
-	return r->quick.fit != QUICK_FIT_X64 ? walk_any(r, refs, left, tag) :
-	       r->quick.open == QUICK_DIRECT ? walk_direct(r, refs, left, tag) : walk_two(r, refs, left, tag);
+	return data ? run_slow(r, *refs, data) : run_walk(r, refs, left, tag);
 }
 
 /* The loop, compiled for each way of looking at the first level. */
