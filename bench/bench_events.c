@@ -79,7 +79,7 @@ static struct bench_host *host(const char *scheme)
 }
 
 /* Time for a store to every page, in random order, as a program's references are run. */
-static double touch_all(struct bench_host *h)
+static NOINLINE double touch_all(struct bench_host *h)
 {
 	size_t done = 0;
 
