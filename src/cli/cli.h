@@ -13,7 +13,10 @@
 #include "exp/exp.h"
 #include "report/report.h"
 
-enum { SCHEMES_MAX = 64 };
+enum { SCHEMES_MAX = 64, REPEAT_MAX = 1000000, SEEDS_MAX = 1000 };
+
+/* Virtual time at most, so that sums of it stay within 64 bits. */
+static const uint64_t TIME_MAX = UINT64_C(1) << 50;
 
 /* Bits of struct option_entry.commands and of parsing. */
 enum command_bit {
@@ -45,10 +48,19 @@ struct options {
 	const char **vm_args;  /* --vm, as given */
 	unsigned nvm_args;
 
-	const char *work_arg;  /* WORKLOAD; NULL: none */
+	const char **work_args; /* WORKLOAD, as often as given */
+	unsigned nwork_args;
 	char **program;        /* after "--"; NULL: none */
-	struct work_source *work; /* one, or one of each --vm; config.vm[].work points into them */
+	struct work_source **work; /* all of it; config.vm[].work points into them */
 	unsigned nwork;
+	uint64_t repeat;       /* --repeat; 0: once */
+	struct guest_roi roi;  /* --roi, --outside-roi */
+	bool outside_given;
+	struct seed_list {     /* --seeds; n = 0: the one of config */
+		uint64_t *seed;
+		unsigned n, count; /* count: so many from --seed on, not filled in yet */
+	} seeds;
+	bool seed_given;
 
 	const char *json, *csv; /* paths, "-", or NULL */
 	bool quiet;
@@ -93,12 +105,21 @@ int cpu_setting_parse(const char *s, enum cpu_setting *out);
 int tlb_setting_parse(const char *s, enum tlb_setting *out);
 /* Settings that mean nothing for a VM: 0, or exit code 2 after saying so. */
 int vcpu_settings_check(const struct options *o);
+/* Times to run work: 0, or -1 if it is none from 1 to REPEAT_MAX. */
+int repeat_parse(const char *s, uint64_t *out);
 /* --vm, once all other options are known: fills config.vm[]. */
 int vm_options_apply(struct options *o);
-/* Turns "trace:…", "synth:…", or a program to record, into work. */
-int work_from_spec(struct work_source *s, const char *spec);
-int work_from_program(struct work_source *s, char **argv, const struct options *o);
-/* After the runs: removes recordings unless their program failed. */
+/*
+ * Turns "trace:…", "synth:…", or a program to record, into work of the VM whose
+ * first work is *first (NULL: it is the first). 0, or an exit code after complaining.
+ */
+int work_add_spec(struct options *o, struct workload **first, const char *spec, uint64_t repeat);
+int work_add_program(struct options *o, struct workload **first, char **argv, uint64_t repeat);
+/* "A + B …", "… + -- PROGRAM ARGS": work of as many processes; changes text. */
+int work_add_text(struct options *o, struct workload **first, char *text, uint64_t repeat);
+/* Reads all work for its size; regions of interest and warm-up must leave something. */
+int works_scan(struct options *o);
+/* After the runs: removes recordings unless their program failed, and frees it. */
 void work_close(struct work_source *s);
 
 /* --json and --csv files: opened before the run, so that a bad path costs no time. */

@@ -55,7 +55,7 @@ int command_on_work(int argc, char **argv, enum command_bit command, int (*body)
 	if (!code)
 		code = body(&o);
 	for (unsigned i = 0; i < o.nwork; i++)
-		if (!code && o.work[i].program_failed)
+		if (!code && o.work[i]->program_failed)
 			code = EXIT_WRONG;
 	if (interrupted())
 		code = EXIT_INTERRUPTED;

@@ -71,7 +71,7 @@ void run_all(const struct options *o, const struct run_config *configs, struct r
 	pthread_t thread[SCHEMES_MAX];
 
 	for (unsigned i = 0; i < o->config.nvms; i++)
-		refs += o->config.vm[i].work->refs;
+		refs += workloads_refs(o->config.vm[i].work);
 	progress_init(&list.progress, o->quiet, refs * n);
 	/* This thread is one of them. A host that gives no more threads gets the rest one by one. */
 	while (started + 1 < threads && pthread_create(&thread[started], NULL, work_off, &list) == 0)

@@ -196,6 +196,40 @@ static int set_warmup(struct options *o, const char *arg)
 	return set_scaled("warmup", arg, 1000, &o->config.warmup);
 }
 
+int repeat_parse(const char *s, uint64_t *out)
+{
+	return parse_scaled(s, 1000, out) || *out < 1 || *out > REPEAT_MAX ? -1 : 0;
+}
+
+static int set_repeat(struct options *o, const char *arg)
+{
+	return repeat_parse(arg, &o->repeat) ? bad_value("repeat", arg, "a number from 1 to 1000000") : 0;
+}
+
+/* FROM..TO, either of which may be left out. */
+static int set_roi(struct options *o, const char *arg)
+{
+	const char *dots = strstr(arg, "..");
+	char from[32];
+
+	o->roi.from = o->roi.to = 0;
+	if (dots && (size_t)(dots - arg) < sizeof(from)) {
+		memcpy(from, arg, (size_t)(dots - arg));
+		from[dots - arg] = '\0';
+		if ((!from[0] || !parse_scaled(from, 1000, &o->roi.from)) &&
+		    (!dots[2] || (!parse_scaled(dots + 2, 1000, &o->roi.to) && o->roi.to > o->roi.from)) &&
+		    (o->roi.from || o->roi.to))
+			return 0;
+	}
+	return bad_value("roi", arg, "FROM..TO, references of the work, such as 1M..2M, 1M.. or ..2M");
+}
+
+static int set_outside_roi(struct options *o, const char *arg)
+{
+	o->outside_given = true;
+	return set_either("outside-roi", arg, "run", "skip", &o->roi.skip);
+}
+
 static int set_quantum(struct options *o, const char *arg)
 {
 	int code = set_scaled("quantum", arg, 1000, &o->config.quantum);
@@ -397,7 +431,10 @@ const struct option_entry option_table[] = {
 	{ "host-thp", 0, "2M|1G", true, CMD_WORK, "huge backing by the hypervisor", set_host_thp },
 	{ "p2m", 0, "lazy|eager", false, CMD_WORK, "fill the second stage on demand or at the start (lazy)", set_p2m },
 	{ "limit", 'n', "N", false, CMD_WORK, "stop each VM after N references", set_limit },
-	{ "warmup", 0, "N", false, CMD_WORK, "start counting after N references", set_warmup },
+	{ "warmup", 0, "N", false, CMD_WORK, "start counting after N references of each VM", set_warmup },
+	{ "roi", 0, "FROM..TO", false, CMD_WORK, "count only these references of each work", set_roi },
+	{ "outside-roi", 0, "run|skip", false, CMD_WORK, "what becomes of the others (run, without being counted)", set_outside_roi },
+	{ "repeat", 0, "N", false, CMD_WORK, "run each work N times over (1)", set_repeat },
 	{ "quantum", 0, "N", false, CMD_WORK, "references before another process or VM runs", set_quantum },
 	{ "digest", 0, "state|data", false, CMD_WORK, "data: references move real bytes (state)", set_digest },
 	{ "visibility", 0, "coherent|architectural", false, CMD_WORK, "when stores to tables are seen (coherent)", set_visibility },
@@ -408,7 +445,7 @@ const struct option_entry option_table[] = {
 	{ "frag", 0, "PERCENT", false, CMD_WORK, "2 MiB blocks of RAM broken by a pinned frame (0)", set_frag },
 	{ "shadow-pages", 0, "N", false, CMD_WORK, "shadow pages at most (a quarter of the machine)", set_shadow_pages },
 	{ "jobs", 'j', "N", false, CMD_COMPARE, "schemes run at a time (number of processors)", set_jobs },
-	{ "vm", 0, "name=,mem=,scheme=,cpu=,tlb=,count=,work=", false, CMD_RUN, "one VM; repeat it for more. work= comes last", set_vm },
+	{ "vm", 0, "name=,mem=,scheme=,cpu=,tlb=,count=,stagger=,repeat=,work=", false, CMD_RUN, "one VM, or count= of them, stagger= references apart; repeat it for more. work= comes last; work=A + B: two processes", set_vm },
 	{ "gva", 'a', "ADDR", false, CMD_EXPLAIN, "the address to translate", set_gva },
 	{ "pid", 'p', "N", false, CMD_EXPLAIN, "whose address (the process that ran last)", set_pid },
 	{ "access", 0, "read|write|exec", false, CMD_EXPLAIN, "kind of access (read)", set_access },

@@ -81,11 +81,14 @@ static error_t on_key(int key, char *arg, struct argp_state *state)
 		return 0;
 	}
 	if (key == ARGP_KEY_ARG) {
-		if (p->o->work_arg) {
-			p->code = complain_usage("'%.60s' is one workload too many; after '%.60s' nothing but options may come", arg, p->o->work_arg);
+		const char **args = realloc(p->o->work_args, (p->o->nwork_args + 1) * sizeof(*args));
+
+		if (!args) {
+			p->code = complain_usage("no memory on this host");
 			return EINVAL;
 		}
-		p->o->work_arg = arg;
+		p->o->work_args = args;
+		args[p->o->nwork_args++] = arg;
 		return 0;
 	}
 	for (unsigned i = 0; i < option_count; i++) {
@@ -103,16 +106,16 @@ static const struct command_text {
 	enum command_bit command;
 	const char *name, *args, *doc;
 } texts[] = {
-	{ CMD_COMPARE, "quire compare", "WORKLOAD",
+	{ CMD_COMPARE, "quire compare", "WORKLOAD...",
 	  "The same work under several schemes, side by side.\v" },
-	{ CMD_RUN, "quire run", "WORKLOAD",
+	{ CMD_RUN, "quire run", "WORKLOAD...",
 	  "One run under one scheme; several VMs with repeated --vm.\v" },
-	{ CMD_EXPLAIN, "quire explain", "WORKLOAD --gva ADDR",
+	{ CMD_EXPLAIN, "quire explain", "WORKLOAD... --gva ADDR",
 	  "Every reference of one translation, in order, after the work has run.\v" },
 };
 static const char work_doc[] =
 	"WORKLOAD is trace:[FORMAT:]FILE (- is standard input), synth:NAME[,key=value…], or -- PROGRAM ARGS "
-	"(recorded and replayed in one step). Sizes are powers of 1024, counts powers of 1000.";
+	"(recorded and replayed in one step, last on the line); several are processes of one VM. Sizes are powers of 1024, counts powers of 1000.";
 
 static int parse_options(struct parse *p, int argc, char **argv)
 {
@@ -183,6 +186,8 @@ static int check_together(struct options *o)
 		return complain_usage("--json and --csv both go to '%s'; name two files", o->json);
 	if (o->command == CMD_EXPLAIN && !o->gva_given)
 		return complain_usage("explain needs --gva ADDR, the address to translate");
+	if (o->outside_given && !o->roi.from && !o->roi.to)
+		return complain_usage("--outside-roi says what is done outside --roi FROM..TO; give that too");
 	if (o->config.limit && o->config.warmup >= o->config.limit)
 		return complain_usage("--warmup %llu leaves nothing of --limit %llu to count; lower it",
 				      (unsigned long long)o->config.warmup, (unsigned long long)o->config.limit);
@@ -214,41 +219,26 @@ static int choose_caches(struct options *o)
 
 static int open_work(struct options *o)
 {
-	struct work_source *s;
-	int code;
+	struct workload *first = NULL;
+	int code = 0;
 
-	o->work = calloc(o->nvm_args + 1, sizeof(*o->work));
-	if (!o->work)
-		return complain_usage("no memory on this host");
 	if (o->nvm_args) {
-		if (o->work_arg || o->program)
+		if (o->nwork_args || o->program)
 			return complain_usage("with --vm each VM's work stands in its work=; leave out the workload");
 		return vm_options_apply(o);
 	}
-	if (o->work_arg && o->program)
-		return complain_usage("'%.60s' and '-- %.60s' are two workloads; give one", o->work_arg, o->program[0]);
-	if (!o->work_arg && (!o->program || !o->program[0]))
+	if (o->program ? !o->program[0] : !o->nwork_args)
 		return complain_usage("no workload; give trace:FILE, synth:NAME,… or -- PROGRAM ARGS");
 	o->config.vm = malloc(sizeof(*o->config.vm));
 	if (!o->config.vm)
 		return complain_usage("no memory on this host");
-	s = &o->work[o->nwork++];
-	code = o->program ? work_from_program(s, o->program, o) : work_from_spec(s, o->work_arg);
+	for (unsigned i = 0; !code && i < o->nwork_args; i++)
+		code = work_add_spec(o, &first, o->work_args[i], o->repeat);
+	if (!code && o->program)
+		code = work_add_program(o, &first, o->program, o->repeat);
 	o->config.nvms = 1;
-	o->config.vm[0] = (struct vm_spec){ .name = "vm1", .work = &s->w };
+	o->config.vm[0] = (struct vm_spec){ .name = "vm1", .work = first };
 	return code;
-}
-
-static int scan_work(struct options *o)
-{
-	struct trace_error err = { 0 };
-
-	for (unsigned i = 0; i < o->nwork; i++) {
-		o->work[i].w.stop = interrupted;
-		if (workload_scan(&o->work[i].w, o->config.seed, o->config.limit, &err))
-			return complain(&err);
-	}
-	return 0;
 }
 
 /* One piece of work as it is; several with plus signs between. */
@@ -260,7 +250,7 @@ static int name_work(struct options *o)
 	if (!f)
 		return complain_usage("no memory on this host");
 	for (unsigned i = 0; i < o->nwork; i++)
-		fprintf(f, "%s%s", i ? " + " : "", o->work[i].w.shown);
+		fprintf(f, "%s%s", i ? " + " : "", o->work[i]->w.shown);
 	fclose(f);
 	return 0;
 }
@@ -304,15 +294,17 @@ int options_parse(struct options *o, enum command_bit command, int argc, char **
 	if (!code)
 		code = vcpu_settings_check(o);
 	if (!code)
-		code = scan_work(o);
+		code = works_scan(o);
 	return code ? code : name_work(o);
 }
 
 void options_free(struct options *o)
 {
 	for (unsigned i = 0; i < o->nwork; i++)
-		work_close(&o->work[i]);
+		work_close(o->work[i]);
 	free(o->work);
+	free(o->work_args);
+	free(o->seeds.seed);
 	free(o->vm_args);
 	free(o->config.vm);
 	free(o->command_line);
@@ -325,11 +317,11 @@ struct report options_report(const struct options *o)
 		.version = QUIRE_VERSION,
 		.command = o->command_line ? o->command_line : "",
 		.workload = o->shown,
-		.checksum = o->work[0].w.checksum,
+		.checksum = o->work[0]->w.checksum,
 		.config = &o->config,
 	};
 
 	for (unsigned i = 1; i < o->nwork; i++)
-		rep.checksum = hash_2u64(o->work[i].w.checksum, rep.checksum);
+		rep.checksum = hash_2u64(o->work[i]->w.checksum, rep.checksum);
 	return rep;
 }

@@ -9,13 +9,16 @@
 struct vm_arg {
 	struct vm_spec spec;
 	uint64_t count;
-	const char *work;
+	uint64_t stagger; /* references between two starts */
+	bool staggered;
+	uint64_t repeat;
+	char *work;
 };
 
 static const char *vm_key(unsigned i)
 {
-	static const char *const keys[] = { "name", "mem", "scheme", "cpu", "tlb", "count", "work", "min", "max",
-					    "startup", "shares", "stagger" };
+	static const char *const keys[] = { "name", "mem", "scheme", "cpu", "tlb", "count", "stagger", "repeat",
+					    "work", "min", "max", "startup", "shares" };
 
 	return i < sizeof(keys) / sizeof(*keys) ? keys[i] : NULL;
 }
@@ -38,6 +41,14 @@ static int set_key(struct vm_arg *v, const char *key, const char *value)
 	if (strcmp(key, "count") == 0)
 		return parse_scaled(value, 1000, &v->count) || v->count < 1 || v->count > VMS_MAX ?
 		       complain_usage("--vm count='%.60s': give a number from 1 to %d", value, VMS_MAX) : 0;
+	if (strcmp(key, "stagger") == 0) {
+		v->staggered = true;
+		return parse_scaled(value, 1000, &v->stagger) || v->stagger > TIME_MAX ?
+		       complain_usage("--vm stagger='%.60s': give references between two starts, such as 100K", value) : 0;
+	}
+	if (strcmp(key, "repeat") == 0)
+		return repeat_parse(value, &v->repeat) ?
+		       complain_usage("--vm repeat='%.60s': give a number from 1 to %d", value, REPEAT_MAX) : 0;
 	if (strcmp(key, "scheme") == 0) {
 		if (scheme_parse(value, &scheme, &why)) {
 			scheme_unknown(value, why, &err);
@@ -84,31 +95,16 @@ static int parse_vm(struct vm_arg *v, char *arg)
 	return complain_usage("--vm has no work=; give it last: work=trace:FILE, work=synth:NAME,… or work=-- PROGRAM ARGS");
 }
 
-/* "-- PROGRAM ARGS" in one argument: words apart at blanks. */
-static int work_from_words(struct work_source *s, const char *words, const struct options *o)
-{
-	char *argv[64], *copy = strdup(words), *save = NULL, *word;
-	int n = 0, code;
-
-	if (!copy)
-		return complain_usage("no memory on this host");
-	for (word = strtok_r(copy, " ", &save); word && n < 63; word = strtok_r(NULL, " ", &save))
-		argv[n++] = word;
-	argv[n] = NULL;
-	if (n == 0 || word)
-		code = complain_usage("work=-- needs a program and at most 62 arguments");
-	else
-		code = work_from_program(s, argv, o);
-	free(copy);
-	return code;
-}
-
 static int add_vms(struct options *o, const struct vm_arg *v)
 {
-	struct work_source *s = &o->work[o->nwork++];
 	struct run_config *c = &o->config;
+	struct workload *first = NULL;
 	struct vm_spec *specs;
-	int code = strncmp(v->work, "-- ", 3) == 0 ? work_from_words(s, v->work + 3, o) : work_from_spec(s, v->work);
+	int code;
+
+	if (v->staggered && v->count < 2)
+		return complain_usage("--vm stagger= is the time between the starts of count= VMs; give count=2 or more");
+	code = work_add_text(o, &first, v->work, v->repeat ? v->repeat : o->repeat);
 
 	if (code)
 		return code;
@@ -122,7 +118,8 @@ static int add_vms(struct options *o, const struct vm_arg *v)
 		struct vm_spec *spec = &c->vm[c->nvms++];
 
 		*spec = v->spec;
-		spec->work = &s->w;
+		spec->work = first;
+		spec->start = i * v->stagger;
 		if (!v->spec.name[0])
 			snprintf(spec->name, sizeof(spec->name), "vm%u", c->nvms);
 		else if (v->count > 1)

@@ -97,7 +97,7 @@ static int from_synth(struct work_source *s, const char *spec)
 	return complain(&err);
 }
 
-int work_from_spec(struct work_source *s, const char *spec)
+static int from_spec(struct work_source *s, const char *spec)
 {
 	s->w.shown = strdup(spec);
 	if (!s->w.shown)
@@ -145,10 +145,11 @@ static void say_program(struct work_source *s, const char *program, const struct
 			res->exit_status, s->spool);
 }
 
-int work_from_program(struct work_source *s, char **argv, const struct options *o)
+static int from_program(struct work_source *s, char **argv, const struct options *o)
 {
 	struct record_options ro = {
-		.limit = o->config.limit,
+		/* Skipped references are none of those that --limit speaks of. */
+		.limit = o->config.limit ? o->config.limit + (o->roi.skip ? o->roi.from : 0) : 0,
 		.stdout_to_stderr = (o->json && strcmp(o->json, "-") == 0) || (o->csv && strcmp(o->csv, "-") == 0),
 		.poll = poll_recording,
 	};
@@ -171,6 +172,114 @@ int work_from_program(struct work_source *s, char **argv, const struct options *
 	return s->w.spec ? 0 : no_memory();
 }
 
+/* A new piece of work, after those the VM has. NULL: no memory, said. */
+static struct work_source *add_source(struct options *o, struct workload **first, uint64_t repeat)
+{
+	struct work_source **list = realloc(o->work, (o->nwork + 1) * sizeof(*list)), *s;
+
+	if (list)
+		o->work = list;
+	s = list ? calloc(1, sizeof(*s)) : NULL;
+	if (!s) {
+		no_memory();
+		return NULL;
+	}
+	s->w.repeat = repeat;
+	s->w.roi = o->roi;
+	s->w.stop = interrupted;
+	o->work[o->nwork++] = s;
+	while (*first)
+		first = &(*first)->next;
+	*first = &s->w;
+	return s;
+}
+
+int work_add_spec(struct options *o, struct workload **first, const char *spec, uint64_t repeat)
+{
+	struct work_source *s = add_source(o, first, repeat);
+
+	return s ? from_spec(s, spec) : EXIT_RESOURCES;
+}
+
+int work_add_program(struct options *o, struct workload **first, char **argv, uint64_t repeat)
+{
+	struct work_source *s = add_source(o, first, repeat);
+
+	return s ? from_program(s, argv, o) : EXIT_RESOURCES;
+}
+
+/* "PROGRAM ARGS" in one argument: words apart at blanks. */
+static int add_words(struct options *o, struct workload **first, char *words, uint64_t repeat)
+{
+	char *argv[64], *save = NULL, *word;
+	int n = 0;
+
+	for (word = strtok_r(words, " ", &save); word && n < 63; word = strtok_r(NULL, " ", &save))
+		argv[n++] = word;
+	argv[n] = NULL;
+	if (n == 0 || word)
+		return complain_usage("work=-- needs a program and at most 62 arguments");
+	return work_add_program(o, first, argv, repeat);
+}
+
+int work_add_text(struct options *o, struct workload **first, char *text, uint64_t repeat)
+{
+	static const char plus[] = " + ";
+	int code = 0;
+
+	while (!code && text) {
+		char *end = strstr(text, plus);
+
+		/* A program takes what is left, plus signs and all. */
+		if (has_prefix(text, "-- "))
+			return add_words(o, first, text + 3, repeat);
+		if (end)
+			*end = '\0';
+		code = work_add_spec(o, first, text, repeat);
+		text = end ? end + sizeof(plus) - 1 : NULL;
+	}
+	return code;
+}
+
+/* References that count, before any warm-up; the work as it was scanned. */
+static bool has_region(const struct workload *w)
+{
+	return w->roi.skip ? w->refs > 0 : w->refs > w->roi.from;
+}
+
+static int check_region(const struct options *o, const struct workload *w)
+{
+	if ((!o->roi.from && !o->roi.to) || w->damaged || has_region(w))
+		return 0;
+	return complain_usage("%.60s ends before the %llu references that --roi passes over; lower FROM%s", w->shown,
+			      (unsigned long long)w->roi.from, o->config.limit ? " or raise --limit" : "");
+}
+
+int works_scan(struct options *o)
+{
+	struct trace_error err = { 0 };
+	int code = 0;
+
+	for (unsigned i = 0; !code && i < o->nwork; i++) {
+		struct workload *w = &o->work[i]->w;
+
+		code = workload_scan(w, o->config.seed, o->config.limit, &err) ? complain(&err) : check_region(o, w);
+	}
+	for (unsigned i = 0; !code && o->config.warmup && i < o->config.nvms; i++) {
+		const struct vm_spec *vm = &o->config.vm[i];
+		uint64_t refs = workloads_refs(vm->work);
+
+		/* The warm-up is of a VM's references; those of its one work that may count end here. */
+		if (!vm->work->next && !vm->work->roi.skip && vm->work->roi.to && vm->work->roi.to <= o->config.warmup)
+			code = complain_usage("--warmup %llu leaves nothing of --roi to count; lower it",
+					      (unsigned long long)o->config.warmup);
+		else if (refs && refs <= o->config.warmup && !vm->work->damaged)
+			code = complain_usage("--warmup %llu leaves nothing of the %llu references of %s to count; lower it",
+					      (unsigned long long)o->config.warmup, (unsigned long long)refs, vm->name);
+	}
+	return code;
+}
+
 void work_close(struct work_source *s)
 {
 	if (s->spool[0] && !s->program_failed)
@@ -180,4 +289,5 @@ void work_close(struct work_source *s)
 	free(s->stdin_copy);
 	free(s->w.spec);
 	free(s->w.shown);
+	free(s);
 }

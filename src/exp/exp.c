@@ -14,19 +14,18 @@
 /* A TLB entry has five bits for its order. */
 enum { TLB_ORDERS = 32 };
 
-/* References a VM runs before the next has the processor, unless --quantum says otherwise. */
-static const uint64_t vm_slice = 100000;
-
 struct exp_vm {
 	struct vm *vm;
 	struct mmu *mmu;
 	struct vcpu vcpu;
 	struct guest *guest;
-	struct trace *trace;
+	struct trace **traces; /* of all its work */
+	unsigned ntraces;
 	const struct workload *work;
 	struct scheme scheme;
 	struct guest_config guest_config;
-	bool finished;
+	bool begun, finished;
+	uint64_t start, started, ended; /* virtual time: when it may run, when it did, after its last reference */
 };
 
 struct exp {
@@ -45,7 +44,10 @@ struct exp {
 	struct exp_vm *vm;
 	struct guest_hooks hooks; /* the caller's, told of all VMs together */
 	unsigned running;
-	uint64_t refs_of_others; /* references of all VMs but the running one */
+	uint64_t refs_of_others; /* references of all VMs but the running one; while none runs, of all */
+	struct exp_vm **order;   /* as they start; those before next_start have */
+	unsigned next_start;
+	uint64_t idle;           /* virtual time during which no VM had anything to do */
 };
 
 /* ---- checks: all that can be said before memory is taken ---- */
@@ -98,12 +100,10 @@ static int check_reach(const struct exp *e, struct trace_error *err)
 {
 	uint64_t limit = gpt_va_limit(e->c.guest_fmt, false);
 
-	for (unsigned i = 0; i < e->nvms; i++) {
-		const struct workload *w = e->c.vm[i].work;
-
-		if (w->gva_max >= limit)
-			return reach_error(&e->c, w, err);
-	}
+	for (unsigned i = 0; i < e->nvms; i++)
+		for (const struct workload *w = e->c.vm[i].work; w; w = w->next)
+			if (w->gva_max >= limit)
+				return reach_error(&e->c, w, err);
 	return 0;
 }
 
@@ -225,11 +225,28 @@ static int build_mmu(struct exp *e, struct exp_vm *v, struct run_result *r, stru
 	return 0;
 }
 
+static int add_work(struct exp *e, struct exp_vm *v, const struct workload *w, struct trace_error *err)
+{
+	struct trace **traces = realloc(v->traces, (v->ntraces + 1) * sizeof(*traces));
+	struct trace *t;
+
+	if (!traces)
+		return error_set(err, EXIT_RESOURCES, "no memory for the work of %s", v->vm->name);
+	v->traces = traces;
+	t = workload_open(w, e->c.seed, err);
+	if (!t)
+		return err->exit_code ? err->exit_code : EXIT_INPUT;
+	v->traces[v->ntraces++] = t;
+	if (guest_add_work_roi(v->guest, t, &w->roi))
+		return error_set(err, EXIT_RESOURCES, "no memory for the guest of %s", v->vm->name);
+	return 0;
+}
+
 static int build_guest(struct exp *e, struct exp_vm *v, const struct workload *work,
 		       struct run_result *r, struct trace_error *err)
 {
 	const char *why = "no reason given";
-	int rc = guest_create(&v->vcpu, &v->guest_config, &v->guest, &why);
+	int rc = guest_create(&v->vcpu, &v->guest_config, &v->guest, &why), code = 0;
 
 	if (rc == -EINVAL) {
 		v->guest = NULL;
@@ -239,12 +256,9 @@ static int build_guest(struct exp *e, struct exp_vm *v, const struct workload *w
 	if (rc)
 		return error_set(err, EXIT_RESOURCES, "no memory for the guest of %s; raise --mem", v->vm->name);
 	v->work = work;
-	v->trace = workload_open(work, e->c.seed, err);
-	if (!v->trace)
-		return err->exit_code ? err->exit_code : EXIT_INPUT;
-	if (guest_add_work(v->guest, v->trace))
-		return error_set(err, EXIT_RESOURCES, "no memory for the guest of %s", v->vm->name);
-	return 0;
+	for (const struct workload *w = work; !code && w; w = w->next)
+		code = add_work(e, v, w, err);
+	return code;
 }
 
 static int build_vm(struct exp *e, unsigned i, struct run_result *r, struct trace_error *err)
@@ -306,8 +320,9 @@ int exp_create(const struct run_config *c, struct exp **out, struct run_result *
 	e->c = *c;
 	r->nvms = c->nvms;
 	e->vm = calloc(c->nvms, sizeof(*e->vm));
-	e->nvms = e->vm ? c->nvms : 0;
-	code = e->vm ? build(e, r, err) : error_set(err, EXIT_RESOURCES, "no memory on this host");
+	e->order = calloc(c->nvms, sizeof(*e->order));
+	e->nvms = e->vm && e->order ? c->nvms : 0;
+	code = e->nvms ? build(e, r, err) : error_set(err, EXIT_RESOURCES, "no memory on this host");
 	if (code || r->not_possible)
 		exp_destroy(e);
 	else
@@ -322,8 +337,9 @@ void exp_destroy(struct exp *e)
 
 		if (v->guest)
 			guest_destroy(v->guest);
-		if (v->trace)
-			trace_close(v->trace);
+		for (unsigned k = 0; k < v->ntraces; k++)
+			trace_close(v->traces[k]);
+		free(v->traces);
 		if (v->mmu)
 			mmu_destroy(v->mmu);
 		if (v->vm)
@@ -335,6 +351,7 @@ void exp_destroy(struct exp *e)
 	free(e->cache_memory);
 	if (e->ram)
 		munmap(e->ram, e->bytes);
+	free(e->order);
 	free(e->vm);
 	free(e);
 }
@@ -377,30 +394,85 @@ static const struct guest_hooks *hooks_of(struct exp *e)
 	return &e->hooks;
 }
 
-/* Round robin, one processor: a VM's entries stay in the TLBs under its VMID while others run. */
+/* Virtual time while no VM runs: all references done, and the pauses. */
+static uint64_t now(const struct exp *e)
+{
+	return e->refs_of_others + e->idle;
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct exp_vm *x = *(struct exp_vm *const *)a, *y = *(struct exp_vm *const *)b;
+
+	if (x->start != y->start)
+		return x->start < y->start ? -1 : 1;
+	return x < y ? -1 : x > y;
+}
+
+static void order_starts(struct exp *e)
+{
+	for (unsigned i = 0; i < e->nvms; i++) {
+		e->vm[i].start = e->c.vm[i].start;
+		e->order[i] = &e->vm[i];
+	}
+	qsort(e->order, e->nvms, sizeof(*e->order), by_start);
+}
+
+/* When the next VM starts. */
+static uint64_t next_start(const struct exp *e)
+{
+	return e->next_start < e->nvms ? e->order[e->next_start]->start : UINT64_MAX;
+}
+
+/*
+ * Who has the processor next. A VM whose time has come goes first, at that very
+ * reference; otherwise round robin. Where none has anything to do, time passes.
+ */
+static struct exp_vm *pick_vm(struct exp *e)
+{
+	if (next_start(e) <= now(e)) {
+		struct exp_vm *v = e->order[e->next_start++];
+
+		v->begun = true;
+		v->started = now(e);
+		return v;
+	}
+	for (unsigned k = 1; k <= e->nvms; k++) {
+		struct exp_vm *v = &e->vm[(e->running + k) % e->nvms];
+
+		if (v->begun && !v->finished)
+			return v;
+	}
+	e->idle += next_start(e) - now(e);
+	return pick_vm(e);
+}
+
+/* One processor: a VM's entries stay in the TLBs under its VMID while others run. */
 static enum guest_end run_slices(struct exp *e, struct trace_error *err)
 {
 	const struct guest_hooks *hooks = hooks_of(e);
-	uint64_t slice = e->c.quantum ? e->c.quantum : vm_slice;
-	unsigned left = e->nvms;
+	uint64_t slice = e->c.quantum ? e->c.quantum : QUANTUM_USUAL;
 
-	while (left)
-		for (unsigned i = 0; i < e->nvms; i++) {
-			struct exp_vm *v = &e->vm[i];
-			enum guest_end end;
+	order_starts(e);
+	for (unsigned left = e->nvms; left;) {
+		struct exp_vm *v = pick_vm(e);
+		uint64_t next = next_start(e), before = guest_refs(v->guest);
+		/* Of several that start together each has a whole slice. */
+		uint64_t n = next > now(e) ? MIN(slice, next - now(e)) : slice;
+		enum guest_end end;
 
-			if (v->finished)
-				continue;
-			if (e->running != i)
-				vcpu_switch_vm(&v->vcpu);
-			e->running = i;
-			e->refs_of_others -= guest_refs(v->guest);
-			end = guest_run_slice(v->guest, slice, hooks, err, &v->finished);
-			e->refs_of_others += guest_refs(v->guest);
-			if (end != GUEST_DONE)
-				return end;
-			left -= v->finished;
-		}
+		if (e->running != v - e->vm)
+			vcpu_switch_vm(&v->vcpu);
+		e->running = (unsigned)(v - e->vm);
+		e->refs_of_others -= before;
+		end = guest_run_slice(v->guest, n, hooks, err, &v->finished);
+		e->refs_of_others += guest_refs(v->guest);
+		if (guest_refs(v->guest) != before)
+			v->ended = now(e);
+		if (end != GUEST_DONE)
+			return end;
+		left -= v->finished;
+	}
 	return GUEST_DONE;
 }
 
@@ -413,11 +485,13 @@ static void collect_vm(struct exp *e, unsigned i, struct vm_result *r)
 	snprintf(r->name, sizeof(r->name), "%s", v->vm->name);
 	snprintf(r->scheme, sizeof(r->scheme), "%s", v->scheme.name);
 	/* What the work did, before the digest's own reading of memory is counted. */
-	r->stats = v->vm->stats;
-	r->guest = *guest_stats(v->guest);
+	guest_counted(v->guest, &r->stats, &r->guest);
 	/* Fetches, as the trace has them: of a recorded program one a block. A run cut short has no count. */
-	if (r->stats.refs == v->work->refs)
-		r->stats.instructions = v->work->instructions;
+	if (!r->stats.instructions && r->stats.refs == workloads_refs(v->work))
+		for (const struct workload *w = v->work; w; w = w->next)
+			r->stats.instructions += w->instructions;
+	r->started = v->started;
+	r->ended = v->ended;
 	r->guest_bytes = vm_pages(v->vm) << PAGE_SHIFT;
 	r->guest_table_bytes = guest_table_bytes(v->guest);
 	mmu_bytes(v->mmu, &r->vmm_table_bytes, &r->metadata_bytes);
@@ -447,6 +521,7 @@ static void add_result(struct vm_result *sum, const struct vm_result *r, bool al
 	sum->vmm_table_bytes += r->vmm_table_bytes;
 	sum->metadata_bytes += r->metadata_bytes;
 	sum->resident_bytes += r->resident_bytes;
+	sum->ended = MAX(sum->ended, r->ended);
 	sum->digest = alone ? r->digest : digest_fold(sum->digest, r->digest);
 	sum->work_digest = alone ? r->work_digest : digest_fold(sum->work_digest, r->work_digest);
 }
@@ -493,10 +568,12 @@ int exp_run(struct exp *e, struct run_result *r)
 {
 	double start = seconds_now();
 
-	if (e->nvms == 1)
+	if (e->nvms == 1) {
 		r->end = guest_run(e->vm[0].guest, hooks_of(e), &r->error);
-	else
+		e->vm[0].ended = guest_refs(e->vm[0].guest);
+	} else {
 		r->end = run_slices(e, &r->error);
+	}
 	r->seconds = seconds_now() - start;
 	memset(&r->sum, 0, sizeof(r->sum));
 	for (unsigned i = 0; i < e->nvms; i++) {

@@ -14,10 +14,14 @@ struct workload {
 	enum { WORK_TRACE, WORK_SYNTH, WORK_SPOOL } kind;
 	char *spec;        /* without "trace:" / "synth:"; the spool's path */
 	char *shown;       /* as the user wrote it, or the program and its arguments */
+	uint64_t repeat;   /* times it is run, one after another; 0: once */
+	struct guest_roi roi; /* what of it counts, all repetitions taken together */
+	struct workload *next; /* another piece of work, whose processes are of the same VM; NULL: none */
 	bool (*stop)(void); /* asked now and then during the scan: true breaks it off. May be NULL */
 	/* Found by workload_scan: one pass over it before the first run. */
 	bool scanned;
 	uint64_t refs, instructions, events, checksum;
+	/* refs, instructions and pages: of what is run. */
 	uint64_t distinct_pages, processes; /* 4 KiB pages touched, summed over processes */
 	uint64_t gva_max; /* highest address in the positive half */
 	bool damaged;     /* error says where; refs are those before it */
@@ -33,6 +37,7 @@ struct vm_spec {
 	char scheme[SCHEME_NAME_MAX]; /* "": the run's */
 	uint64_t mem; /* bytes of guest memory; 0: what the work needs */
 	struct workload *work;
+	uint64_t start; /* virtual time at which it begins to run: references of all VMs together */
 	enum cpu_setting cpu_setting;
 	enum tlb_setting tlb_setting;
 };
@@ -71,6 +76,7 @@ struct vm_result {
 	struct guest_stats guest;
 	uint64_t digest, work_digest;
 	uint64_t guest_bytes, guest_table_bytes, vmm_table_bytes, metadata_bytes, resident_bytes;
+	uint64_t started, ended; /* virtual time of its first reference, and after its last */
 };
 
 struct run_result {
@@ -111,9 +117,11 @@ bool vm_tlb_is_software(const struct run_config *c, const struct vm_spec *vm);
 
 /* create, run, destroy. The exit code; what was measured stands in *r also where it is not 0 (r->sum.stats.refs). *r as of exp_create. */
 int run_one(const struct run_config *c, struct run_result *r, struct trace_error *err);
-/* One pass over the work to learn its size and checksum. 0 or an exit code (130: stop() said so). */
+/* Reads the work to learn its size and checksum; what `next` leads to is work of its own. 0 or an exit code (130: stop() said so). */
 int workload_scan(struct workload *w, uint64_t seed, uint64_t limit, struct trace_error *err);
 struct trace *workload_open(const struct workload *w, uint64_t seed, struct trace_error *err);
+/* Of all work of a VM. */
+uint64_t workloads_refs(const struct workload *w);
 /* Modelled cycles of a result. */
 void cost_sum(const struct cost_table *cost, struct run_result *r);
 

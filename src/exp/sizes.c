@@ -35,12 +35,20 @@ struct guest_config sizes_guest(const struct run_config *c, const struct vm_spec
 		.warmup = c->warmup,
 	};
 	uint64_t bytes = vm->mem ? vm->mem : c->guest_mem;
+	uint64_t pages = 0, processes = 0;
 	uint64_t reach = low_bits(c->guest_fmt->pa_bits - PAGE_SHIFT) + 1;
 
+	for (const struct workload *w = vm->work; w; w = w->next) {
+		pages += w->distinct_pages;
+		processes += w->processes;
+	}
+	/* Alone, a source's quantum says nothing. */
+	if (!g.quantum && vm->work->next)
+		g.quantum = QUANTUM_USUAL;
 	g.mem_pages = bytes >> PAGE_SHIFT;
 	if (!bytes) {
 		/* Whole blocks, so that huge backing can reach the end; but never past what entries can name. */
-		g.mem_pages = round_up(guest_pages_needed(&g, vm->work->distinct_pages, vm->work->processes),
+		g.mem_pages = round_up(guest_pages_needed(&g, pages, processes),
 				       c->host_thp_1g ? BLOCK_PAGES * BLOCK_PAGES : BLOCK_PAGES);
 		if (g.mem_pages > reach)
 			g.mem_pages = reach;

@@ -7,7 +7,7 @@
 #include "exp/exp.h"
 #include "exp/pageset.h"
 
-struct trace *workload_open(const struct workload *w, uint64_t seed, struct trace_error *err)
+static struct trace *open_once(const struct workload *w, uint64_t seed, struct trace_error *err)
 {
 	switch (w->kind) {
 	case WORK_TRACE:
@@ -21,9 +21,34 @@ struct trace *workload_open(const struct workload *w, uint64_t seed, struct trac
 	return NULL;
 }
 
+struct trace *workload_open(const struct workload *w, uint64_t seed, struct trace_error *err)
+{
+	struct trace *t = open_once(w, seed, err), *all;
+
+	if (!t || w->repeat < 2)
+		return t;
+	all = trace_repeat(t, w->repeat);
+	if (!all) {
+		trace_close(t);
+		error_set(err, EXIT_RESOURCES, "no memory to read %s", w->shown);
+	}
+	return all;
+}
+
+uint64_t workloads_refs(const struct workload *w)
+{
+	uint64_t refs = 0;
+
+	for (; w; w = w->next)
+		refs += w->refs;
+	return refs;
+}
+
 struct scan {
 	struct workload *w;
 	uint64_t limit; /* references; 0: none */
+	uint64_t at;    /* references before the next, run or skipped */
+	uint64_t end;   /* reference before which it ends; UINT64_MAX: it does not */
 	uint32_t pid;
 	struct pageset pages, processes;
 	struct trace_block block;
@@ -77,6 +102,9 @@ static int scan_ref(struct scan *s, ref_t r)
 	uint64_t gva = ref_gva(r);
 	int rc;
 
+	if (s->at++ < w->roi.from && w->roi.skip)
+		return 0;
+
 	if (unlikely(s->processes.used == 0)) {
 		rc = use_process(s, s->pid);
 		if (rc)
@@ -113,7 +141,7 @@ static int scan_block(struct scan *s)
 		if (ref_is_event(r)) {
 			rc = scan_event(s, &b->events[ref_event(r)]);
 		} else {
-			if (s->limit && s->w->refs == s->limit)
+			if ((s->limit && s->w->refs == s->limit) || s->at == s->end)
 				return 1;
 			rc = scan_ref(s, r);
 		}
@@ -145,6 +173,11 @@ static int scan_with(struct scan *s, uint64_t seed, struct trace_error *err)
 
 	if (!t)
 		return err->exit_code ? err->exit_code : EXIT_INPUT;
+	/* Before anything is read: what cannot be read twice says so. */
+	if (w->repeat > 1 && trace_rewind(t, err)) {
+		trace_close(t);
+		return err->exit_code;
+	}
 	rc = scan_all(s, t);
 	trace_close(t);
 	if (rc == -EINTR)
@@ -171,6 +204,7 @@ int workload_scan(struct workload *w, uint64_t seed, uint64_t limit, struct trac
 	s->w = w;
 	s->limit = limit;
 	s->pid = 1;
+	s->end = w->roi.skip && w->roi.to ? w->roi.to : UINT64_MAX;
 	w->refs = w->instructions = w->events = w->checksum = w->gva_max = 0;
 	w->damaged = false;
 	if (pageset_init(&s->pages) || pageset_init(&s->processes))

@@ -7,7 +7,7 @@
 #ifndef QUIRE_GUESTOS_FEED_H
 #define QUIRE_GUESTOS_FEED_H
 
-#include "trace/trace.h"
+#include "guestos/guest.h"
 
 struct proc;
 
@@ -15,6 +15,8 @@ struct source {
 	struct trace *trace;
 	struct trace_block *block;
 	uint32_t pos;
+	uint64_t at; /* references before pos, of the whole source */
+	struct guest_roi roi;
 	bool finished;
 	/* Whom its references are by. */
 	struct proc *current;
@@ -35,6 +37,7 @@ struct feed_item {
 	const struct trace_event *event; /* FEED_EVENT */
 	const ref_t *refs;               /* FEED_REFS: may hold events; stop before them */
 	size_t n;
+	bool outside;                    /* the region of interest */
 };
 
 struct feed {
@@ -46,7 +49,7 @@ struct feed {
 	struct trace_error err; /* of the first source that is damaged */
 };
 
-void feed_add(struct feed *f, struct trace *t);
+void feed_add(struct feed *f, struct trace *t, const struct guest_roi *roi);
 void feed_fini(struct feed *f);
 /* What comes next, at most max references (max > 0). The same again until feed_advance. */
 enum feed_kind feed_next(struct feed *f, uint64_t max, struct feed_item *it);

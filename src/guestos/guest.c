@@ -87,7 +87,13 @@ void guest_destroy(struct guest *g)
 
 int guest_add_work(struct guest *g, struct trace *t)
 {
-	feed_add(&g->feed, t);
+	return guest_add_work_roi(g, t, NULL);
+}
+
+int guest_add_work_roi(struct guest *g, struct trace *t, const struct guest_roi *roi)
+{
+	g->tally.gated |= g->config.warmup || (roi && (roi->from || roi->to));
+	feed_add(&g->feed, t, roi);
 	return 0;
 }
 

@@ -30,7 +30,17 @@ struct guest_config {
 	bool data;            /* --digest data: references move real bytes */
 	uint64_t seed;
 	uint64_t limit;       /* references in all; 0: no limit */
-	uint64_t warmup;      /* references after which counters start again; 0: none */
+	uint64_t warmup;      /* references that are run before any is counted; 0: none */
+};
+
+/*
+ * The part of a source that counts: its references [from, to), from 0, and the
+ * events before each. The others are run without being counted, or (skip) not
+ * at all but for events ahead of the part that change address spaces. to 0: to the end.
+ */
+struct guest_roi {
+	uint64_t from, to;
+	bool skip;
 };
 
 struct guest_stats {
@@ -72,6 +82,8 @@ void guest_destroy(struct guest *g);
 enum mmu_paravirt guest_paravirt(const struct guest_config *config);
 /* Adds a source of work; its processes get numbers of their own. Not owned. */
 int guest_add_work(struct guest *g, struct trace *t);
+/* The same with a region of interest; NULL: all of it. */
+int guest_add_work_roi(struct guest *g, struct trace *t, const struct guest_roi *roi);
 /* Runs all sources to their end, round robin by quantum. */
 enum guest_end guest_run(struct guest *g, const struct guest_hooks *hooks, struct trace_error *err);
 /*
@@ -81,7 +93,14 @@ enum guest_end guest_run(struct guest *g, const struct guest_hooks *hooks, struc
 enum guest_end guest_run_slice(struct guest *g, uint64_t n, const struct guest_hooks *hooks,
 			       struct trace_error *err, bool *finished);
 
+/* Since the start, whatever is counted. */
 const struct guest_stats *guest_stats(const struct guest *g);
+/*
+ * What counts: without warm-up and what stands outside regions of interest.
+ * Gauges (pages_4k…, frames_used, table_frames) are as they stand now,
+ * frames_peak and processes as since counting began.
+ */
+void guest_counted(const struct guest *g, struct vm_stats *vm, struct guest_stats *own);
 /* Refs done since the start (warm-up included). */
 uint64_t guest_refs(const struct guest *g);
 /*

@@ -236,6 +236,25 @@ int entry_event(struct guest *g, struct source *src, const struct trace_event *e
 /* The fault that the kernel was given is dealt with; mended: its access may be done now. */
 void entry_return(struct guest *g, struct proc *p, const struct guest_fault *f, bool mended);
 
+/* ---- what counts (tally.c) ---- */
+
+/*
+ * Counters of the VM run on all the time: hypervisors read them. What they
+ * grew by while nothing counted is kept apart, to be taken off at the end.
+ */
+struct tally {
+	bool gated; /* there is something that does not count */
+	bool begun, on;
+	bool counted; /* something has */
+	uint64_t gone; /* processes that had ended when counting began */
+	struct vm_stats vm_stop, vm_out;     /* at the last stop; all of what does not count, up to the last start */
+	struct guest_stats own_stop, own_out;
+};
+/* What is done from here on counts, or does not. */
+void tally_set(struct guest *g, bool on);
+/* n references were done. */
+void tally_refs(struct guest *g, const ref_t *refs, size_t n);
+
 /* ---- replacement (evict.c, replace_*.c) ---- */
 
 struct replace_ops {
@@ -291,7 +310,8 @@ struct guest {
 	uint32_t asid_next, asid_end;
 	uint64_t asid_generation;
 	struct feed feed;
-	bool started, warm;
+	bool started;
+	struct tally tally;
 	uint64_t step_left;
 	enum guest_end fatal; /* GUEST_DONE: none */
 	struct {

@@ -32,21 +32,6 @@ static void fail(struct guest *g, int err)
 		(void)guest_fatal(g, err == -ENOMEM ? GUEST_OOM : GUEST_CRASHED);
 }
 
-/* Warm-up is over: counters start again; gauges stay. */
-static void reset_counters(struct guest *g)
-{
-	struct vm_stats old_vm = g->vm->stats;
-	struct guest_stats old = g->stats;
-
-	g->vm->stats = (struct vm_stats){
-		.pages_4k = old_vm.pages_4k, .pages_2m = old_vm.pages_2m, .pages_1g = old_vm.pages_1g,
-	};
-	g->stats = (struct guest_stats){
-		.frames_used = old.frames_used, .frames_peak = old.frames_used,
-		.table_frames = old.table_frames, .processes = g->alive,
-	};
-}
-
 /* n references of it are done. */
 static void account(struct guest *g, struct proc *p, const struct feed_item *it, size_t n)
 {
@@ -58,11 +43,7 @@ static void account(struct guest *g, struct proc *p, const struct feed_item *it,
 	feed_advance(&g->feed, it, n);
 	g->step_left -= MIN(g->step_left, n);
 	g->stuck = 0;
-	if (!g->warm && g->feed.refs >= g->config.warmup) {
-		g->warm = true;
-		if (g->config.warmup)
-			reset_counters(g);
-	}
+	tally_refs(g, it->refs, n);
 }
 
 static void take_fault(struct guest *g, struct proc *p, const struct feed_item *it)
@@ -122,7 +103,7 @@ static uint64_t chunk(const struct guest *g, uint64_t end)
 
 	if (g->step_left)
 		n = MIN(n, g->step_left);
-	if (!g->warm && g->config.warmup)
+	if (g->feed.refs < g->config.warmup)
 		n = MIN(n, g->config.warmup - g->feed.refs);
 	return n;
 }
@@ -173,6 +154,8 @@ enum guest_end guest_run_slice(struct guest *g, uint64_t n, const struct guest_h
 
 		if (look_up(g, hooks))
 			return GUEST_STOPPED;
+		if (kind != FEED_END)
+			tally_set(g, !it.outside && g->feed.refs >= g->config.warmup);
 		if (kind == FEED_REFS) {
 			/* Never past the next step, though this one began as the reference came. */
 			it.n = g->step_left ? MIN(it.n, g->step_left) : it.n;

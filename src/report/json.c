@@ -208,10 +208,26 @@ json_t *json_provenance(const struct report *rep)
 	return o;
 }
 
-static void put_vcpu(json_t *o, const struct run_config *c, const struct vm_spec *vm)
+static void put_vm(json_t *o, const struct run_config *c, const struct vm_spec *vm)
 {
 	json_object_set_new(o, "cpu", json_string(vm_cpu_traps(c, vm) ? "trap" : "assisted"));
 	json_object_set_new(o, "tlb", json_string(vm_tlb_is_software(c, vm) ? "software" : "hardware"));
+	put(o, "repeat", vm->work->repeat ? vm->work->repeat : 1);
+}
+
+/* Every work of a run has the same. */
+static void put_region(json_t *o, const struct guest_roi *roi)
+{
+	json_t *region;
+
+	if (!roi->from && !roi->to)
+		return;
+	region = json_object();
+	put(region, "from", roi->from);
+	if (roi->to)
+		put(region, "to", roi->to);
+	json_object_set_new(region, "outside", json_string(roi->skip ? "skip" : "run"));
+	json_object_set_new(o, "roi", region);
 }
 
 static json_t *configuration(const struct run_config *c)
@@ -225,8 +241,9 @@ static json_t *configuration(const struct run_config *c)
 	json_object_set_new(o, "host_thp", json_boolean(c->host_thp));
 	put(o, "limit", c->limit);
 	put(o, "warmup", c->warmup);
+	put_region(o, &c->vm[0].work->roi);
 	if (c->nvms == 1)
-		put_vcpu(o, c, &c->vm[0]);
+		put_vm(o, c, &c->vm[0]);
 	json_object_set_new(o, "tlb_tags", json_string(c->tlb_untagged ? "off" : "on"));
 	json_object_set_new(o, "digest_of", json_string(c->data ? "data" : "state"));
 	return o;
@@ -242,7 +259,9 @@ static json_t *vms(const struct run_config *c, const struct run_result *r)
 		json_object_set_new(o, "name", json_string(r->vm[i].name));
 		json_object_set_new(o, "scheme", json_string(r->vm[i].scheme));
 		json_object_set_new(o, "configuration", json_object());
-		put_vcpu(json_object_get(o, "configuration"), c, &c->vm[i]);
+		put_vm(json_object_get(o, "configuration"), c, &c->vm[i]);
+		put(o, "started", r->vm[i].started);
+		put(o, "ended", r->vm[i].ended);
 		put_counts(o, &r->vm[i], r->machine_bytes);
 		if (c->caches)
 			json_object_set_new(o, "caches", caches_json(c, &r->vm[i].stats));

@@ -114,15 +114,16 @@ static void cycles(const struct run_result *r, FILE *f)
 
 static void each_vm(const struct run_result *r, FILE *f)
 {
-	fprintf(f, "\n%-16s %-22s %9s %9s %9s %9s %11s\n", "vm", "scheme", "refs", "walks", "exits", "faults", "resident");
+	fprintf(f, "\n%-16s %-22s %8s %8s %8s %8s %8s %11s\n", "vm", "scheme", "start", "refs", "walks", "exits",
+		"faults", "resident");
 	for (unsigned i = 0; i < r->nvms; i++) {
 		const struct vm_result *v = &r->vm[i];
-		char b[5][HUMAN_MAX];
+		char b[6][HUMAN_MAX];
 
-		fprintf(f, "%-16.16s %-22.22s %9s %9s %9s %9s %11s\n", v->name, v->scheme,
-			human_short(b[0], v->stats.refs), human_short(b[1], v->stats.walks),
-			human_short(b[2], v->stats.exits), human_short(b[3], v->stats.true_faults),
-			human_bytes(b[4], v->resident_bytes));
+		fprintf(f, "%-16.16s %-22.22s %8s %8s %8s %8s %8s %11s\n", v->name, v->scheme,
+			human_short(b[0], v->started), human_short(b[1], v->stats.refs),
+			human_short(b[2], v->stats.walks), human_short(b[3], v->stats.exits),
+			human_short(b[4], v->stats.true_faults), human_bytes(b[5], v->resident_bytes));
 	}
 }
 

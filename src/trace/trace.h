@@ -85,6 +85,8 @@ static inline int trace_read(struct trace *t, struct trace_block *b, struct trac
 	return t->ops->read(t, b, err);
 }
 int trace_rewind(struct trace *t, struct trace_error *err);
+/* `source` so many times over, rewound in between; takes it unless it returns NULL (no memory). */
+struct trace *trace_repeat(struct trace *source, uint64_t times);
 void trace_close(struct trace *t);
 
 /* For `quire list`: i-th, NULL past the end. */

@@ -160,8 +160,7 @@ struct outcome run_scripts(const struct rig_config *c, const struct script *cons
 		}
 		o.end = guest_run(r->guest, hooks ? &h : NULL, &o.err);
 		o.refs = guest_refs(r->guest);
-		o.stats = *guest_stats(r->guest);
-		o.vm = r->vm->stats;
+		guest_counted(r->guest, &o.vm, &o.stats);
 		o.digest = guest_digest(r->guest);
 		o.work_digest = guest_work_digest(r->guest);
 		if (o.end == GUEST_DONE)
