@@ -13,7 +13,7 @@
 #include "exp/exp.h"
 #include "report/report.h"
 
-enum { SCHEMES_MAX = 64, REPEAT_MAX = 1000000, SEEDS_MAX = 1000 };
+enum { SCHEMES_MAX = 64, REPEAT_MAX = 1000000, SEEDS_MAX = REPORT_SEEDS_MAX };
 
 /* Virtual time at most, so that sums of it stay within 64 bits. */
 static const uint64_t TIME_MAX = UINT64_C(1) << 50;
@@ -32,6 +32,13 @@ struct work_source {
 	char spool[PATH_MAX];  /* of a program recorded now; "": none */
 	char *stdin_copy;      /* of standard input, to be removed; NULL: none */
 	bool program_failed;   /* its trace is kept */
+};
+
+/* What a configuration is under one seed. */
+struct seed_set {
+	struct workload *work; /* in the order of options.work */
+	struct vm_spec *vm;
+	uint64_t checksum;
 };
 
 struct options {
@@ -57,8 +64,9 @@ struct options {
 	struct guest_roi roi;  /* --roi, --outside-roi */
 	bool outside_given;
 	struct seed_list {     /* --seeds; n = 0: the one of config */
-		uint64_t *seed;
+		uint64_t *seed, *checksum;
 		unsigned n, count; /* count: so many from --seed on, not filled in yet */
+		struct seed_set *set;
 	} seeds;
 	bool seed_given;
 
@@ -107,6 +115,13 @@ int tlb_setting_parse(const char *s, enum tlb_setting *out);
 int vcpu_settings_check(const struct options *o);
 /* Times to run work: 0, or -1 if it is none from 1 to REPEAT_MAX. */
 int repeat_parse(const char *s, uint64_t *out);
+/* --seeds (seeds.c): its argument; then, with all options known; then, with the work read. 0 or an exit code. */
+int seeds_parse(struct options *o, const char *arg);
+int seeds_settle(struct options *o);
+int seeds_prepare(struct options *o);
+void seeds_free(struct options *o);
+/* Configurations of a scheme, one a seed; their number, which is 1 without --seeds. */
+unsigned seeds_configs(const struct options *o, const char *scheme, struct run_config *out);
 /* --vm, once all other options are known: fills config.vm[]. */
 int vm_options_apply(struct options *o);
 /*

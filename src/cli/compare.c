@@ -5,6 +5,8 @@
 
 #include "cli/cli.h"
 
+enum { THREADS_MAX = 64 };
+
 /*
  * Runs share nothing but what nobody writes: each has its own machine. Results
  * stand where their configuration stood, so neither order nor number of
@@ -66,9 +68,9 @@ static void *work_off(void *arg)
 void run_all(const struct options *o, const struct run_config *configs, struct run_result *results, unsigned n)
 {
 	struct job_list list = { .configs = configs, .results = results, .n = n };
-	unsigned threads = o->jobs < n ? o->jobs : n, started = 0;
+	unsigned threads = MIN(MIN(o->jobs, n), (unsigned)THREADS_MAX), started = 0;
 	uint64_t refs = 0;
-	pthread_t thread[SCHEMES_MAX];
+	pthread_t thread[THREADS_MAX];
 
 	for (unsigned i = 0; i < o->config.nvms; i++)
 		refs += workloads_refs(o->config.vm[i].work);
@@ -113,37 +115,54 @@ static int write_compare(const struct options *o, struct outputs *out, const str
 	struct report rep = options_report(o);
 	int code = 0;
 
-	if (out->text) {
+	if (out->text && rep.nseeds) {
+		table_seeds(&rep, results, n, stdout);
+		if (!o->quiet)
+			verdict_seeds(&rep, results, n, stdout);
+	} else if (out->text) {
 		table_compare(&rep, results, n, stdout);
 		if (!o->quiet)
 			verdict_write(results, n, stdout);
 	}
 	if (out->json)
-		code = outputs_json(out, json_compare_document(&rep, results, n), o);
+		code = outputs_json(out, rep.nseeds ? json_seeds_compare_document(&rep, results, n) :
+						      json_compare_document(&rep, results, n), o);
 	if (out->csv && csv_write(&rep, results, n, out->csv))
 		code = complain_usage("%s: cannot be written; the result there is not whole", o->csv);
 	return code;
 }
 
+/* Between schemes, under each seed. */
+static bool digests_agree(const struct run_result *results, unsigned nschemes, unsigned nseeds)
+{
+	struct run_result of_seed[SCHEMES_MAX];
+	bool agree = true;
+
+	for (unsigned k = 0; k < nseeds; k++) {
+		for (unsigned i = 0; i < nschemes; i++)
+			of_seed[i] = results[i * nseeds + k];
+		agree &= verdict_digests(of_seed, nschemes, stderr);
+	}
+	return agree;
+}
+
 static int compare(struct options *o)
 {
-	unsigned n = o->nschemes;
+	unsigned nseeds = o->seeds.n ? o->seeds.n : 1, n = o->nschemes * nseeds;
 	struct run_config *configs = calloc(n, sizeof(*configs));
 	struct run_result *results = calloc(n, sizeof(*results));
 	struct outputs out;
 	int code = outputs_open(&out, o), said;
 
 	if (!code && configs && results) {
-		for (unsigned i = 0; i < n; i++) {
-			configs[i] = o->config;
-			memcpy(configs[i].scheme, o->schemes[i], SCHEME_NAME_MAX);
-		}
+		for (unsigned i = 0; i < o->nschemes; i++)
+			seeds_configs(o, o->schemes[i], &configs[i * nseeds]);
 		run_all(o, configs, results, n);
-		code = write_compare(o, &out, results, n);
+		code = write_compare(o, &out, results, o->nschemes);
 		said = results_complain(results, n);
 		if (!code)
 			code = said;
-		if (!verdict_digests(results, n, stderr))
+		if (!digests_agree(results, o->nschemes, nseeds))
 			code = EXIT_WRONG;
 		said = outputs_close(&out, o);
 		if (!code)

@@ -104,8 +104,14 @@ static int set_seed(struct options *o, const char *arg)
 {
 	char *end;
 
+	o->seed_given = true;
 	o->config.seed = strtoull(arg, &end, 0);
 	return arg[0] < '0' || arg[0] > '9' || *end ? bad_value("seed", arg, "a number") : 0;
+}
+
+static int set_seeds(struct options *o, const char *arg)
+{
+	return seeds_parse(o, arg);
 }
 
 static int set_machine(struct options *o, const char *arg)
@@ -421,6 +427,7 @@ const struct option_entry option_table[] = {
 	{ "schemes", 'S', "LIST", false, CMD_COMPARE, "schemes to compare, commas between, or all", set_schemes },
 	{ "plugin", 0, "FILE.so", false, CMD_WORK, "organisations, modes, TLB policies and presets of your own; may be repeated", set_plugin },
 	{ "seed", 0, "N", false, CMD_WORK, "of all randomness (1)", set_seed },
+	{ "seeds", 0, "N|LIST", false, BOTH, "run under N seeds, or those listed: means with 95 % intervals", set_seeds },
 	{ "machine", 'm', "NAME|FILE", false, CMD_WORK, "TLBs, walk caches and costs (generic)", set_machine },
 	{ "caches", 0, "MODEL", false, BOTH, "data caches: generic, skylake-server, zen2, rocket, or machine (none)", set_caches },
 	{ "mem", 0, "SIZE", false, CMD_WORK, "the machine's RAM (what the VMs need)", set_mem },
@@ -444,7 +451,7 @@ const struct option_entry option_table[] = {
 	{ "asids", 0, "on|off", false, CMD_WORK, "the guest tags its address spaces (on where the format has tags)", set_asids },
 	{ "frag", 0, "PERCENT", false, CMD_WORK, "2 MiB blocks of RAM broken by a pinned frame (0)", set_frag },
 	{ "shadow-pages", 0, "N", false, CMD_WORK, "shadow pages at most (a quarter of the machine)", set_shadow_pages },
-	{ "jobs", 'j', "N", false, CMD_COMPARE, "schemes run at a time (number of processors)", set_jobs },
+	{ "jobs", 'j', "N", false, BOTH, "schemes and seeds run at a time (number of processors)", set_jobs },
 	{ "vm", 0, "name=,mem=,scheme=,cpu=,tlb=,count=,stagger=,repeat=,work=", false, CMD_RUN, "one VM, or count= of them, stagger= references apart; repeat it for more. work= comes last; work=A + B: two processes", set_vm },
 	{ "gva", 'a', "ADDR", false, CMD_EXPLAIN, "the address to translate", set_gva },
 	{ "pid", 'p', "N", false, CMD_EXPLAIN, "whose address (the process that ran last)", set_pid },

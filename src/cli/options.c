@@ -279,6 +279,8 @@ int options_parse(struct options *o, enum command_bit command, int argc, char **
 	if (!code)
 		code = check_together(o);
 	if (!code)
+		code = seeds_settle(o);
+	if (!code)
 		code = default_schemes(o);
 	if (code)
 		return code;
@@ -295,6 +297,8 @@ int options_parse(struct options *o, enum command_bit command, int argc, char **
 		code = vcpu_settings_check(o);
 	if (!code)
 		code = works_scan(o);
+	if (!code)
+		code = seeds_prepare(o);
 	return code ? code : name_work(o);
 }
 
@@ -304,7 +308,7 @@ void options_free(struct options *o)
 		work_close(o->work[i]);
 	free(o->work);
 	free(o->work_args);
-	free(o->seeds.seed);
+	seeds_free(o);
 	free(o->vm_args);
 	free(o->config.vm);
 	free(o->command_line);
@@ -319,6 +323,9 @@ struct report options_report(const struct options *o)
 		.workload = o->shown,
 		.checksum = o->work[0]->w.checksum,
 		.config = &o->config,
+		.nseeds = o->seeds.n,
+		.seeds = o->seeds.seed,
+		.checksums = o->seeds.checksum,
 	};
 
 	for (unsigned i = 1; i < o->nwork; i++)

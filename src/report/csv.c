@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "report/caches.h"
+#include "report/figure.h"
 
 /* Quoted where the text would break the line apart (RFC 4180). */
 static void field(FILE *f, const char *s)
@@ -25,62 +26,104 @@ static void number(FILE *f, uint64_t v)
 	fprintf(f, ",%llu", (unsigned long long)v);
 }
 
-static const char header[] =
-	"scheme,workload,seed,end,digest,work_digest,refs,instructions,guest_faults,"
-	"hidden_faults,hidden_no_backing,hidden_swap_in,hidden_unshare,hidden_decompress,"
-	"shadow_faults,shadow_fill,shadow_table_write,shadow_resync,"
-	"l1_misses,l2_misses,walks,walk_refs,walk_depth,fault_walk_refs,ad_updates,exits,"
-	"machine_bytes,guest_bytes,guest_table_bytes,vmm_table_bytes,metadata_bytes,resident_bytes,"
-	"cycles,cycles_translation,cycles_exits,cycles_io,not_possible";
-
-static void row(const struct report *rep, const struct run_result *r, FILE *f)
+static void header(const struct report *rep, FILE *f)
 {
-	const struct vm_result *v = &r->sum;
-	const struct vm_stats *s = &v->stats;
-	const uint64_t counts[] = {
-		s->refs, s->instructions, s->true_faults,
-		s->hidden_total, s->hidden_no_backing, s->hidden_swap_in, s->hidden_unshare, s->hidden_decompress,
-		s->shadow_total, s->shadow_fill, s->shadow_table_write, s->shadow_resync,
-		s->l1_misses, s->l2_misses, s->walks, s->walk_refs, s->walk_depth, s->fault_walk_refs,
-		s->ad_updates, s->exits,
-		r->machine_bytes, v->guest_bytes, v->guest_table_bytes, v->vmm_table_bytes, v->metadata_bytes,
-		v->resident_bytes,
-		r->cycles.total, r->cycles.translation, r->cycles.exits, r->cycles.io,
-	};
+	fputs("scheme,workload,seed,end,digest,work_digest", f);
+	for (unsigned i = 0; i < figure_count; i++)
+		fprintf(f, ",%s", figures[i].name);
+	fputs(",not_possible", f);
+	if (rep->config->caches)
+		caches_csv_names(f);
+	if (rep->nseeds > 1)
+		fputs(",statistic", f);
+	fputc('\n', f);
+}
 
+static void commas(FILE *f, unsigned n)
+{
+	while (n--)
+		fputc(',', f);
+}
+
+/* rep: of the run's own seed; statistic: the last column, NULL where there is none. */
+static void row(const struct report *rep, const struct run_result *r, const char *statistic, FILE *f)
+{
 	field(f, r->scheme);
 	fputc(',', f);
 	field(f, rep->workload);
 	number(f, rep->config->seed);
 	if (r->not_possible) {
 		/* end, both digests and all counts stay empty. */
-		for (size_t i = 0; i < 3 + sizeof(counts) / sizeof(*counts); i++)
-			fputc(',', f);
+		commas(f, 3 + figure_count);
 		fputc(',', f);
 		field(f, r->not_possible);
-		for (int i = 0; rep->config->caches && i < 2 * CACHE_PLACES; i++)
-			fputc(',', f);
-		fputc('\n', f);
+		if (rep->config->caches)
+			commas(f, 2 * CACHE_PLACES);
+	} else {
+		fprintf(f, ",%s,%016llx,%016llx", report_end_name(r->end), (unsigned long long)r->sum.digest,
+			(unsigned long long)r->sum.work_digest);
+		for (unsigned i = 0; i < figure_count; i++)
+			number(f, figure_value(&figures[i], r));
+		fputc(',', f);
+		if (rep->config->caches)
+			caches_csv_row(&r->sum.stats, f);
+	}
+	if (statistic)
+		fprintf(f, ",%s", statistic);
+	fputc('\n', f);
+}
+
+static void row_of_statistics(const struct report *rep, const struct run_result *runs, const char *name,
+			      double (*of)(const struct spread *s), FILE *f)
+{
+	field(f, runs[0].scheme);
+	fputc(',', f);
+	field(f, rep->workload);
+	commas(f, 4);
+	for (unsigned i = 0; i < figure_count; i++) {
+		unsigned n = rep->nseeds;
+		struct spread s = spread_of_runs(&figures[i], runs, &n);
+
+		fputc(',', f);
+		if (n > 1)
+			fprintf(f, "%.12g", of(&s));
+	}
+	/* Where lines were found stands by seed alone. */
+	commas(f, 1 + (rep->config->caches ? 2 * CACHE_PLACES : 0));
+	fprintf(f, ",%s\n", name);
+}
+
+static double mean(const struct spread *s) { return s->mean; }
+static double sd(const struct spread *s) { return s->sd; }
+static double low(const struct spread *s) { return s->mean - s->half; }
+static double high(const struct spread *s) { return s->mean + s->half; }
+
+static void rows_of_seeds(const struct report *rep, const struct run_result *runs, FILE *f)
+{
+	if (runs[0].not_possible) {
+		row(rep, runs, "value", f);
 		return;
 	}
-	fprintf(f, ",%s,%016llx,%016llx", report_end_name(r->end), (unsigned long long)v->digest,
-		(unsigned long long)v->work_digest);
-	for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++)
-		number(f, counts[i]);
-	fputc(',', f);
-	if (rep->config->caches)
-		caches_csv_row(s, f);
-	fputc('\n', f);
+	for (unsigned k = 0; k < rep->nseeds; k++) {
+		struct run_config c;
+		struct report of = report_of_seed(rep, k, &c);
+
+		if (report_measured(&runs[k]))
+			row(&of, &runs[k], "value", f);
+	}
+	row_of_statistics(rep, runs, "mean", mean, f);
+	row_of_statistics(rep, runs, "sd", sd, f);
+	row_of_statistics(rep, runs, "ci95_low", low, f);
+	row_of_statistics(rep, runs, "ci95_high", high, f);
 }
 
 int csv_write(const struct report *rep, const struct run_result *runs, unsigned n, FILE *f)
 {
-	fputs(header, f);
-	if (rep->config->caches)
-		caches_csv_names(f);
-	fputc('\n', f);
+	header(rep, f);
 	for (unsigned i = 0; i < n; i++)
-		if (runs[i].not_possible || report_measured(&runs[i]))
-			row(rep, &runs[i], f);
+		if (rep->nseeds > 1)
+			rows_of_seeds(rep, &runs[i * rep->nseeds], f);
+		else if (runs[i].not_possible || report_measured(&runs[i]))
+			row(rep, &runs[i], NULL, f);
 	return fflush(f) || ferror(f) ? -EIO : 0;
 }

@@ -24,9 +24,8 @@ static bool is_whole(double x)
 }
 
 /* Three significant digits and a unit; below 10,000 the number itself. */
-static const char *scaled(char *buf, uint64_t n, double unit, const char *const *names, const char *gap)
+static const char *scaled(char *buf, double x, double unit, const char *const *names, const char *gap)
 {
-	double x = (double)n;
 	unsigned i = 0;
 
 	/* 999.5 and more would print as four digits. */
@@ -38,15 +37,26 @@ static const char *scaled(char *buf, uint64_t n, double unit, const char *const 
 	return buf;
 }
 
+static const char *const thousands[] = { "", "k", "M", "G", "T", "P", "E", NULL };
+
 const char *human_short(char *buf, uint64_t n)
 {
-	static const char *const names[] = { "", "k", "M", "G", "T", "P", "E", NULL };
-
 	if (n < 10000) {
 		snprintf(buf, HUMAN_MAX, "%llu", (unsigned long long)n);
 		return buf;
 	}
-	return scaled(buf, n, 1000, names, "");
+	return scaled(buf, (double)n, 1000, thousands, "");
+}
+
+const char *human_real(char *buf, double x)
+{
+	if (x >= 10000)
+		return scaled(buf, x, 1000, thousands, "");
+	if (x > 0 && x < 0.01)
+		snprintf(buf, HUMAN_MAX, "<0.01");
+	else
+		snprintf(buf, HUMAN_MAX, "%.*f", is_whole(x) ? 0 : x < 9.995 ? 2 : x < 999.5 ? 1 : 0, x);
+	return buf;
 }
 
 const char *human_bytes(char *buf, uint64_t n)
@@ -57,7 +67,7 @@ const char *human_bytes(char *buf, uint64_t n)
 		snprintf(buf, HUMAN_MAX, "%llu B", (unsigned long long)n);
 		return buf;
 	}
-	return scaled(buf, n, 1024, names, " ");
+	return scaled(buf, (double)n, 1024, names, " ");
 }
 
 /* Columns of a UTF-8 word: continuation bytes take none. */

@@ -62,7 +62,7 @@ static void row(const struct run_result *r, uint64_t native_cycles, FILE *f)
 		fprintf(f, "%-*s %s: the figures are of the work before\n", SCHEME_COLUMNS, "", report_end_name(r->end));
 }
 
-static void row_not_possible(const struct run_result *r, FILE *f)
+void table_not_possible(const struct run_result *r, FILE *f)
 {
 	char why[128];
 
@@ -86,7 +86,7 @@ void table_compare(const struct report *rep, const struct run_result *runs, unsi
 	head(rep, first, f);
 	for (unsigned i = 0; i < n; i++) {
 		if (runs[i].not_possible)
-			row_not_possible(&runs[i], f);
+			table_not_possible(&runs[i], f);
 		else if (report_measured(&runs[i]))
 			row(&runs[i], native_cycles, f);
 	}
