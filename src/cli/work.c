@@ -255,6 +255,21 @@ static int check_region(const struct options *o, const struct workload *w)
 			      (unsigned long long)w->roi.from, o->config.limit ? " or raise --limit" : "");
 }
 
+/*
+ * Work that several VMs or runs read is decoded once, if that takes no more
+ * than an eighth of this host's memory for all of it.
+ */
+static uint64_t bytes_to_keep(const struct options *o, const struct workload *w)
+{
+	uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE), readers = 0;
+
+	for (unsigned i = 0; i < o->config.nvms; i++)
+		for (const struct workload *of = o->config.vm[i].work; of; of = of->next)
+			readers += of == w;
+	readers *= (uint64_t)o->nschemes * (o->seeds.n ? o->seeds.n : 1);
+	return readers > 1 ? host / 8 / o->nwork : 0;
+}
+
 int works_scan(struct options *o)
 {
 	struct trace_error err = { 0 };
@@ -263,6 +278,7 @@ int works_scan(struct options *o)
 	for (unsigned i = 0; !code && i < o->nwork; i++) {
 		struct workload *w = &o->work[i]->w;
 
+		w->keep = bytes_to_keep(o, w);
 		code = workload_scan(w, o->config.seed, o->config.limit, &err) ? complain(&err) : check_region(o, w);
 	}
 	for (unsigned i = 0; !code && o->config.warmup && i < o->config.nvms; i++) {
@@ -287,6 +303,7 @@ void work_close(struct work_source *s)
 	if (s->stdin_copy)
 		unlink(s->stdin_copy);
 	free(s->stdin_copy);
+	trace_kept_free(s->w.kept);
 	free(s->w.spec);
 	free(s->w.shown);
 	free(s);

@@ -8,6 +8,7 @@
 
 #include "guestos/guest.h"
 #include "machine/cost.h"
+#include "trace/kept.h"
 
 /* Where the references come from. */
 struct workload {
@@ -17,6 +18,8 @@ struct workload {
 	uint64_t repeat;   /* times it is run, one after another; 0: once */
 	struct guest_roi roi; /* what of it counts, all repetitions taken together */
 	struct workload *next; /* another piece of work, whose processes are of the same VM; NULL: none */
+	uint64_t keep;     /* bytes it may take in memory, decoded, so that runs need not read it again; 0: none */
+	struct trace_kept *kept; /* by workload_scan; the caller's to free. NULL: it is read from where it stands */
 	bool (*stop)(void); /* asked now and then during the scan: true breaks it off. May be NULL */
 	/* Found by workload_scan: one pass over it before the first run. */
 	bool scanned;

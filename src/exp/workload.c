@@ -9,6 +9,13 @@
 
 static struct trace *open_once(const struct workload *w, uint64_t seed, struct trace_error *err)
 {
+	if (w->kept) {
+		struct trace *t = trace_kept_open(w->kept);
+
+		if (!t)
+			error_set(err, EXIT_RESOURCES, "no memory to read %s", w->shown);
+		return t;
+	}
 	switch (w->kind) {
 	case WORK_TRACE:
 		return trace_open(w->spec, err);
@@ -21,9 +28,10 @@ static struct trace *open_once(const struct workload *w, uint64_t seed, struct t
 	return NULL;
 }
 
-struct trace *workload_open(const struct workload *w, uint64_t seed, struct trace_error *err)
+/* Takes t; NULL with *err. */
+static struct trace *repeated(const struct workload *w, struct trace *t, struct trace_error *err)
 {
-	struct trace *t = open_once(w, seed, err), *all;
+	struct trace *all;
 
 	if (!t || w->repeat < 2)
 		return t;
@@ -33,6 +41,21 @@ struct trace *workload_open(const struct workload *w, uint64_t seed, struct trac
 		error_set(err, EXIT_RESOURCES, "no memory to read %s", w->shown);
 	}
 	return all;
+}
+
+struct trace *workload_open(const struct workload *w, uint64_t seed, struct trace_error *err)
+{
+	return repeated(w, open_once(w, seed, err), err);
+}
+
+/* The same for the scan. *keeper: what keeps it; NULL: nothing does. */
+static struct trace *open_keeping(const struct workload *w, uint64_t seed, struct trace **keeper, struct trace_error *err)
+{
+	struct trace *t = open_once(w, seed, err);
+
+	/* Synthetic work is made anew as fast as it could be read. */
+	*keeper = t && w->keep && w->kind != WORK_SYNTH ? trace_keep(t, w->keep) : NULL;
+	return repeated(w, *keeper ? *keeper : t, err);
 }
 
 uint64_t workloads_refs(const struct workload *w)
@@ -168,7 +191,7 @@ static int scan_all(struct scan *s, struct trace *t)
 static int scan_with(struct scan *s, uint64_t seed, struct trace_error *err)
 {
 	struct workload *w = s->w;
-	struct trace *t = workload_open(w, seed, err);
+	struct trace *keeper, *t = open_keeping(w, seed, &keeper, err);
 	int rc;
 
 	if (!t)
@@ -179,6 +202,8 @@ static int scan_with(struct scan *s, uint64_t seed, struct trace_error *err)
 		return err->exit_code;
 	}
 	rc = scan_all(s, t);
+	if (keeper)
+		w->kept = trace_keep_take(keeper);
 	trace_close(t);
 	if (rc == -EINTR)
 		return error_set(err, EXIT_INTERRUPTED, "interrupted while %.80s was read; nothing was measured yet", w->shown);
