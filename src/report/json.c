@@ -212,7 +212,8 @@ static void put_vm(json_t *o, const struct run_config *c, const struct vm_spec *
 {
 	json_object_set_new(o, "cpu", json_string(vm_cpu_traps(c, vm) ? "trap" : "assisted"));
 	json_object_set_new(o, "tlb", json_string(vm_tlb_is_software(c, vm) ? "software" : "hardware"));
-	put(o, "repeat", vm->work->repeat ? vm->work->repeat : 1);
+	if (vm->work->repeat > 1)
+		put(o, "repeat", vm->work->repeat);
 }
 
 /* Every work of a run has the same. */
