@@ -312,6 +312,8 @@ static enum walked walk_partly(struct mmu *mmu, struct space *s, struct mmu_faul
 	uint64_t loads = host->refs;
 
 	guest_walk_from(&mmu->hw, f, &from);
+	if (f->walk.status == WALK_OK)
+		f->cacheable &= track_walk(mmu, s, &f->walk, f->va);
 	if (f->walk.status == WALK_OK && f->cacheable && mmu->cpu->guest_wc.any)
 		fill_guest_cache(mmu, s, f, cached || step == STEP_NOTHING);
 	enum walked w = nested_walked(mmu, f);

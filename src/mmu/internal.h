@@ -279,7 +279,7 @@ enum walk_caches { WALK_COLD, WALK_CACHED };
 void guest_walk(struct guest_mem *g, struct mmu_fault *f, enum walk_caches caches);
 /*
  * The same from a table below the root, of a hierarchical guest table, beside
- * all walk caches; what was read is tracked.
+ * all walk caches; what was read is the caller's to track.
  */
 struct guest_start {
 	int level;       /* < 0: the root */

@@ -105,7 +105,8 @@ static NOINLINE enum access_status walk_on(struct run *r, ref_t ref, uint64_t ta
 		/* What was filled meanwhile is no longer known to be missing. */
 		if (t->missed != tag || !t->is_common_path)
 			break;
-		w = walk_quick(&r->quick, ref, tag, QUICK_FIT_ANY);
+		w = r->quick.fit == QUICK_FIT_X64 ? walk_quick(&r->quick, ref, tag, QUICK_FIT_X64) :
+						    walk_quick(&r->quick, ref, tag, QUICK_FIT_ANY);
 		if (w.end == QUICK_DONE)
 			return ACCESS_OK;
 	}

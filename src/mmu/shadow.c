@@ -155,9 +155,29 @@ static void say(struct mmu *mmu, const struct mmu_fault *f, const char *step, co
 	mmu->vm->log->step(mmu->vm->log, &s);
 }
 
+/*
+ * A leaf page is linked in for this address: since the guest's tables above
+ * were walked for it, nobody stored to them, or it would have gone. So the
+ * guest's leaf entry is all there is to read.
+ */
+static bool starts_below(struct mmu *mmu, const struct mmu_fault *f, const struct shadow_fill *fill,
+			 struct guest_start *from)
+{
+	if (!mmu->shadow->be->leaf_page || mmu->shadow->hooks || mmu->vm->log || f->half)
+		return false;
+	const struct shadow_page *sp = mmu->shadow->be->leaf_page(mmu, fill->space, f->va);
+
+	if (!sp || sp->role.level || sp->role.kind != SP_PLACED || sp->role.guest_level)
+		return false;
+	*from = (struct guest_start){ 0, sp->guest_table, sp->role.rights, INVALID_MFN };
+	return true;
+}
+
 /* The guest's table, walked by the hypervisor; a bare access has none. */
 static int find_gfn(struct mmu *mmu, struct mmu_fault *f, struct shadow_fill *fill)
 {
+	struct guest_start from;
+
 	if (f->space->bare) {
 		fill->gfn = GFN(f->va >> PAGE_SHIFT);
 		fill->guest_order = ORDER_1G;
@@ -165,7 +185,11 @@ static int find_gfn(struct mmu *mmu, struct mmu_fault *f, struct shadow_fill *fi
 		fill->walk = NULL;
 		f->gpa = GPA(f->va);
 	} else {
-		guest_walk(&mmu->sw, f, WALK_COLD);
+		fill->in_part = starts_below(mmu, f, fill, &from);
+		if (fill->in_part)
+			guest_walk_from(&mmu->sw, f, &from);
+		else
+			guest_walk(&mmu->sw, f, WALK_COLD);
 		if (f->walk.status == WALK_VIOLATION)
 			return -ENOMEM; /* the hypervisor's own look finds every frame there is */
 		if (f->walk.status != WALK_OK) {

@@ -278,6 +278,8 @@ static int radix_enter(struct mmu *mmu, const struct shadow_fill *fill)
 		sp_used(sp);
 		return radix_set_leaf(sp, fill);
 	}
+	if (fill->in_part)
+		return MMU_RETRY;
 	sp = root_for(mmu, fill);
 	while (sp) {
 		sp->busy = true;
@@ -447,6 +449,7 @@ const struct shadow_backend shadow_radix = {
 	.detach = radix_detach,
 	.walk = radix_walk,
 	.enter = radix_enter,
+	.leaf_page = radix_leaf_page,
 	.drop_bytes = radix_drop_bytes,
 	.drop_range = radix_drop_range,
 	.empty = radix_empty,

@@ -22,6 +22,7 @@ struct track_use {
 	uint64_t va_base; /* what its entry 0 covers */
 	uint32_t space;
 	uint8_t level;
+	uint8_t drops; /* stores that dropped something: now and then it is looked whether the table is one still */
 };
 
 struct track_line {
@@ -40,7 +41,7 @@ struct track_page {
 	bool header; /* some table's header stands here */
 };
 
-enum { TRACK_BUCKETS_FIRST = 512, TRACK_DROP_SINGLY = 8, TRACK_LINE_PAGES = 16, TRACK_ALL_PAGES = 63 };
+enum { TRACK_BUCKETS_FIRST = 512, TRACK_DROP_SINGLY = 8, TRACK_LINE_PAGES = 16, TRACK_DROPS_A_LOOK = 4, TRACK_ALL_PAGES = 63 };
 
 static void recent_forget(struct mmu *mmu)
 {
@@ -388,7 +389,10 @@ static void written_uses(struct mmu *mmu, struct track_page *p, gpa_t gpa, uint6
 		struct track_use *u = *link;
 		struct space *s = space_by_number(mmu, u->space);
 
-		if (!s || (drop_use(mmu, u, s->p.params.fmt, gpa, len, old) && !use_is_live(mmu, s, u)))
+		bool looks = s && drop_use(mmu, u, s->p.params.fmt, gpa, len, old) &&
+			     ++u->drops % TRACK_DROPS_A_LOOK == 0;
+
+		if (!s || (looks && !use_is_live(mmu, s, u)))
 			use_free(mmu, link);
 		else
 			link = &u->next;

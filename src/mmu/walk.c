@@ -148,8 +148,6 @@ void guest_walk_from(struct guest_mem *g, struct mmu_fault *f, const struct gues
 		g->hint_mfn = from->mfn;
 	}
 	guest_lookup(g, s, f, &req);
-	if (f->walk.status == WALK_OK)
-		f->cacheable &= track_walk(g->mmu, s, &f->walk, f->va);
 }
 
 void guest_walk(struct guest_mem *g, struct mmu_fault *f, enum walk_caches caches)
