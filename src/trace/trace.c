@@ -14,10 +14,10 @@
 
 /* In the order of asking: the strictest shapes first. */
 static const struct trace_format *const formats[] = {
-	&spool_format, &lackey_syntax.format, &rw_addr_syntax.format, &addr_rw_syntax.format, &csv_syntax.format,
+	&qtr_format, &spool_format, &lackey_syntax.format, &rw_addr_syntax.format, &addr_rw_syntax.format, &csv_syntax.format,
 };
 
-#define FORMAT_NAMES "lackey, addr-rw, rw-addr, csv, spool"
+#define FORMAT_NAMES "lackey, addr-rw, rw-addr, csv, qtr, spool"
 
 int trace_fail(struct trace_error *err, int exit_code, const char *fmt, ...)
 {
