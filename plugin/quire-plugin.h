@@ -5,7 +5,8 @@
 
 #include "qemu-plugin-decl.h"
 #include "trace/qemu_command.h"
-#include "trace/spool.h"
+#include "trace/record.h"
+#include "trace/relay.h"
 
 struct syscall_args {
 	int64_t num;
@@ -24,5 +25,10 @@ bool memory_event(const struct syscall_args *call, int64_t ret, struct trace_eve
 void memory_of_program(const char *binary, uint64_t guest_base, put_event_fn put);
 /* Tells the mapping that holds the first stack address seen. */
 void memory_of_stack(uint64_t gva, uint64_t guest_base, put_event_fn put);
+
+/* Addresses that start and stop the recording; 0: none. */
+struct marks {
+	uint64_t start, stop;
+};
 
 #endif

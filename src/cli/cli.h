@@ -26,7 +26,7 @@ enum command_bit {
 /* A piece of work and what came of recording it. */
 struct work_source {
 	struct workload w;
-	char spool[PATH_MAX];  /* of a program recorded now; "": none */
+	char recording[PATH_MAX];  /* of a program recorded now; "": none */
 	char *stdin_copy;      /* of standard input, to be removed; NULL: none */
 	bool program_failed;   /* its trace is kept */
 };

@@ -11,8 +11,8 @@
 
 /* Where the references come from. */
 struct workload {
-	enum { WORK_TRACE, WORK_SYNTH, WORK_SPOOL } kind;
-	char *spec;        /* without "trace:" / "synth:"; the spool's path */
+	enum { WORK_TRACE, WORK_SYNTH, WORK_RECORDED } kind;
+	char *spec;        /* without "trace:" / "synth:"; the recording's path */
 	char *shown;       /* as the user wrote it, or the program and its arguments */
 	bool (*stop)(void); /* asked now and then during the scan: true breaks it off. May be NULL */
 	/* Found by workload_scan: one pass over it before the first run. */

@@ -6,6 +6,7 @@
 #include "exp/error.h"
 #include "exp/exp.h"
 #include "exp/pageset.h"
+#include "trace/qtr.h"
 
 struct trace *workload_open(const struct workload *w, uint64_t seed, struct trace_error *err)
 {
@@ -14,8 +15,8 @@ struct trace *workload_open(const struct workload *w, uint64_t seed, struct trac
 		return trace_open(w->spec, err);
 	case WORK_SYNTH:
 		return synth_open(w->spec, seed, err);
-	case WORK_SPOOL:
-		return spool_open(w->spec, err);
+	case WORK_RECORDED:
+		return qtr_open(w->spec, err);
 	}
 	error_set(err, EXIT_USAGE, "unknown kind of workload");
 	return NULL;

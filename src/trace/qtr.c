@@ -264,7 +264,7 @@ static bool qtr_recognises(const struct trace_format *f, const struct trace_head
 	return magic == QTR_FILE_MAGIC;
 }
 
-static struct trace *qtr_open(const struct trace_format *f, const struct trace_head *head, struct trace_error *err)
+static struct trace *open_head(const struct trace_format *f, const struct trace_head *head, struct trace_error *err)
 {
 	struct qtr_reader *r = trace_file_open(f, &qtr_ops, sizeof(*r), TRACE_HEAD_BYTES, head, err);
 
@@ -288,5 +288,5 @@ const struct trace_format qtr_format = {
 	.suffix = ".qtr",
 	.summary = "what `quire record` writes: processes, threads and their memory calls, compressed",
 	.recognises = qtr_recognises,
-	.open = qtr_open,
+	.open = open_head,
 };

@@ -26,6 +26,14 @@ struct qtr_writer *qtr_create(const char *path, const struct qtr_options *o, str
  * also for all later calls; what was written before stays valid.
  */
 int qtr_write(struct qtr_writer *w, const struct trace_block *b, struct trace_error *err);
+/* The same of items that stand in no trace_block, at most TRACE_BLOCK_REFS. */
+int qtr_write_items(struct qtr_writer *w, const ref_t *items, uint32_t n, const struct trace_event *events,
+		    struct trace_error *err);
+/*
+ * The page of a file mapped at gva by pid has these PAGE_SIZE bytes: an EV_CONTENT, and the bytes unless the same
+ * stand in the file already.
+ */
+int qtr_write_page(struct qtr_writer *w, uint32_t pid, uint64_t gva, const void *bytes, struct trace_error *err);
 /* So many instructions were executed before what is written next. Never less than before. */
 void qtr_at_insn(struct qtr_writer *w, uint64_t insns);
 /* Ends the block under way, so that a kill from here on loses nothing of it. */
@@ -54,5 +62,8 @@ struct qtr_info {
 	bool counts_insns;
 };
 int qtr_info(struct trace *t, struct qtr_info *out, struct trace_error *err);
+
+/* "qtr" and nothing else: a file just recorded. NULL with *err. */
+struct trace *qtr_open(const char *path, struct trace_error *err);
 
 #endif

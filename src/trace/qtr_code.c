@@ -81,15 +81,15 @@ static uint8_t *put_event(uint8_t *p, const struct trace_event *ev)
 	return put_varint(p, ev->len2);
 }
 
-void qtr_encode(struct qtr_encoder *e, const struct trace_block *b)
+void qtr_encode(struct qtr_encoder *e, const ref_t *items, uint32_t n, const struct trace_event *events)
 {
 	uint8_t *p = e->raw + e->n;
 
-	for (uint32_t i = 0; i < b->nrefs; i++) {
-		ref_t r = b->refs[i];
+	for (uint32_t i = 0; i < n; i++) {
+		ref_t r = items[i];
 
 		if (ref_is_event(r)) {
-			p = put_event(p, &b->events[ref_event(r)]);
+			p = put_event(p, &events[ref_event(r)]);
 			e->nevents++;
 			continue;
 		}
@@ -209,7 +209,7 @@ static bool get_event(struct qtr_decoder *d, struct trace_block *b)
 	ev.addr2 = f[7];
 	ev.len2 = f[8];
 	block_put_event(b, &ev);
-	return ev.kind <= EV_SYSCALL;
+	return ev.kind < EV_KINDS;
 }
 
 bool qtr_decode(struct qtr_decoder *d, struct trace_block *b, uint32_t max_refs)

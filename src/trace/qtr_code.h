@@ -11,9 +11,9 @@ struct qtr_decoder;
 
 struct qtr_encoder *qtr_encoder_new(void);
 void qtr_encoder_free(struct qtr_encoder *e);
-/* Appends b to the block under way. There must be room: see qtr_encoder_has_room. */
-void qtr_encode(struct qtr_encoder *e, const struct trace_block *b);
-/* Room for any trace_block? */
+/* Appends at most TRACE_BLOCK_REFS items to the block under way. There must be room: see qtr_encoder_has_room. */
+void qtr_encode(struct qtr_encoder *e, const ref_t *items, uint32_t n, const struct trace_event *events);
+/* Room for what a trace_block may hold? */
 bool qtr_encoder_has_room(const struct qtr_encoder *e);
 /* References and events under way. */
 uint32_t qtr_encoder_refs(const struct qtr_encoder *e);

@@ -14,6 +14,7 @@
 #include <assert.h>
 
 #include "base/bits.h"
+#include "base/types.h"
 #include "base/digest.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -27,6 +28,7 @@ enum {
 	QTR_BLOCK_REFS = 1 << 18,     /* usual */
 	QTR_BLOCK_REFS_MAX = 1 << 20, /* a reader need not take more */
 	QTR_BLOCK_EVENTS_MAX = 1 << 16,
+	QTR_PAGES_MAX = 256,
 	QTR_BODY_MAX = 64 << 20,
 };
 
@@ -56,6 +58,12 @@ struct qtr_head {
 	uint64_t sum;      /* XXH3 of what stands before it */
 };
 static_assert(sizeof(struct qtr_file) == QTR_ALIGN && sizeof(struct qtr_head) == QTR_ALIGN, "heads fill one unit");
+
+/* The body of QTR_PAGES after its sum: nevents of these, compressed by zstd. */
+struct qtr_page {
+	uint64_t hash; /* XXH3 of bytes */
+	uint8_t bytes[PAGE_SIZE];
+};
 
 /* The body of QTR_INDEX after its sum: one for each QTR_REFS block. */
 struct qtr_index_entry {

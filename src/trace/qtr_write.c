@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <zstd.h>
 
 #include "trace/qtr.h"
 #include "trace/qtr_code.h"
@@ -24,6 +25,10 @@ struct qtr_writer {
 	uint64_t block_insn, insn;
 	struct qtr_counts done; /* blocks that stand in the file */
 	struct qtr_encoder *encoder;
+	struct qtr_page *gather; /* pages that stand in no block yet */
+	uint32_t gathered;
+	uint64_t *pages;         /* hashes of all pages so far, open addressing, 0: empty */
+	size_t npages, pages_room;
 	struct qtr_index_entry *index;
 	size_t index_room;
 	struct trace_error failed;
@@ -110,6 +115,63 @@ static int add_to_index(struct qtr_writer *w, const struct qtr_head *h, struct t
 	return 0;
 }
 
+/* Is a page of this hash in the file? If not, it is now taken to be. */
+static int note_page(struct qtr_writer *w, uint64_t hash, bool *known, struct trace_error *err)
+{
+	size_t room = w->pages_room;
+
+	if (2 * (w->npages + 1) > room) {
+		size_t more = room ? 2 * room : 1024;
+		uint64_t *grown = calloc(more, sizeof(*grown));
+
+		if (!grown)
+			return fail(w, ENOMEM, err);
+		for (size_t i = 0; i < room; i++) {
+			size_t at = w->pages[i] % more;
+
+			while (w->pages[i] && grown[at])
+				at = (at + 1) % more;
+			if (w->pages[i])
+				grown[at] = w->pages[i];
+		}
+		free(w->pages);
+		w->pages = grown;
+		w->pages_room = room = more;
+	}
+	size_t at = hash % room;
+
+	while (w->pages[at] && w->pages[at] != hash)
+		at = (at + 1) % room;
+	*known = w->pages[at] == hash;
+	w->npages += !*known;
+	w->pages[at] = hash;
+	return 0;
+}
+
+/* Writes the pages gathered as a block of their own. */
+static int flush_pages(struct qtr_writer *w, struct trace_error *err)
+{
+	struct qtr_head h = {.type = QTR_PAGES, .nrefs = 0, .nevents = w->gathered};
+	size_t raw = w->gathered * sizeof(struct qtr_page), n, room = ZSTD_compressBound(raw);
+	uint8_t *body;
+	int rc;
+
+	if (!raw)
+		return 0;
+	h.first_ref = w->done.refs;
+	h.first_insn = w->block_insn;
+	body = malloc(QTR_SUM_BYTES + room);
+	n = body ? ZSTD_compress(body + QTR_SUM_BYTES, room, w->gather, raw, 1) : 0;
+	if (!n || ZSTD_isError(n)) {
+		free(body);
+		return fail(w, ENOMEM, err);
+	}
+	w->gathered = 0;
+	rc = write_block(w, &h, body, QTR_SUM_BYTES + n, err);
+	free(body);
+	return rc;
+}
+
 int qtr_flush(struct qtr_writer *w, struct trace_error *err)
 {
 	struct qtr_head h = {
@@ -128,6 +190,9 @@ int qtr_flush(struct qtr_writer *w, struct trace_error *err)
 		*err = w->failed;
 		return -1;
 	}
+	/* A page's bytes stand before the events that name them. */
+	if (flush_pages(w, err))
+		return -1;
 	if (h.nrefs + h.nevents == 0)
 		return 0;
 	body = qtr_encode_finish(w->encoder, &len);
@@ -141,27 +206,63 @@ int qtr_flush(struct qtr_writer *w, struct trace_error *err)
 	return 0;
 }
 
-static void follow_switches(struct qtr_writer *w, const struct trace_block *b)
+static void follow_switches(struct qtr_writer *w, const struct trace_event *events, uint32_t n)
 {
-	for (uint32_t i = b->nevents; i-- > 0;)
-		if (b->events[i].kind == EV_SWITCH) {
-			w->pid = b->events[i].pid;
-			w->tid = b->events[i].tid;
+	while (n-- > 0)
+		if (events[n].kind == EV_SWITCH) {
+			w->pid = events[n].pid;
+			w->tid = events[n].tid;
 			return;
 		}
 }
 
-int qtr_write(struct qtr_writer *w, const struct trace_block *b, struct trace_error *err)
+int qtr_write_items(struct qtr_writer *w, const ref_t *items, uint32_t n, const struct trace_event *events,
+		    struct trace_error *err)
 {
+	uint32_t before;
+
 	if (w->failed.exit_code) {
 		*err = w->failed;
 		return -1;
 	}
 	if (!qtr_encoder_has_room(w->encoder) && qtr_flush(w, err))
 		return -1;
-	qtr_encode(w->encoder, b);
-	follow_switches(w, b);
+	before = qtr_encoder_events(w->encoder);
+	qtr_encode(w->encoder, items, n, events);
+	follow_switches(w, events, qtr_encoder_events(w->encoder) - before);
 	return qtr_encoder_refs(w->encoder) >= w->block_refs ? qtr_flush(w, err) : 0;
+}
+
+int qtr_write(struct qtr_writer *w, const struct trace_block *b, struct trace_error *err)
+{
+	return qtr_write_items(w, b->refs, b->nrefs, b->events, err);
+}
+
+int qtr_write_page(struct qtr_writer *w, uint32_t pid, uint64_t gva, const void *bytes, struct trace_error *err)
+{
+	/* 0 means an empty place of the table. */
+	uint64_t hash = digest_bytes(bytes, PAGE_SIZE), key = hash ? hash : 1;
+	ref_t item = make_event_ref(0);
+	bool known = false;
+
+	if (w->failed.exit_code) {
+		*err = w->failed;
+		return -1;
+	}
+	if (!w->gather)
+		w->gather = malloc(QTR_PAGES_MAX * sizeof(*w->gather));
+	if (!w->gather)
+		return fail(w, ENOMEM, err);
+	if (note_page(w, key, &known, err))
+		return -1;
+	if (!known) {
+		w->gather[w->gathered].hash = hash;
+		memcpy(w->gather[w->gathered].bytes, bytes, PAGE_SIZE);
+		if (++w->gathered == QTR_PAGES_MAX && flush_pages(w, err))
+			return -1;
+	}
+	return qtr_write_items(w, &item, 1, &(struct trace_event){.kind = EV_CONTENT, .pid = pid, .addr = gva,
+								   .len = PAGE_SIZE, .addr2 = hash}, err);
 }
 
 void qtr_at_insn(struct qtr_writer *w, uint64_t insns)
@@ -187,6 +288,8 @@ void qtr_abandon(struct qtr_writer *w)
 	if (w->fd >= 0)
 		close(w->fd);
 	qtr_encoder_free(w->encoder);
+	free(w->gather);
+	free(w->pages);
 	free(w->index);
 	free(w->path);
 	free(w);
