@@ -6,6 +6,15 @@
 #include "trace/qtr_format.h"
 #include "trace/trace.h"
 
+/*
+ * References come in runs: an instruction fetch and the data references up to
+ * the next (or, where there are no fetches, single references). Runs that
+ * begin at the same address with the same kinds and sizes are the same
+ * template; each reference of a template is a slot, which knows its last
+ * address. So a run is its template's number, and a reference the difference
+ * to its slot's last address, mostly of no or one byte.
+ */
+
 struct qtr_encoder;
 struct qtr_decoder;
 

@@ -25,7 +25,7 @@ enum {
 	QTR_VERSION = 1,
 	QTR_ALIGN = 64,
 	QTR_SUM_BYTES = 8, /* at the beginning of each body */
-	QTR_BLOCK_REFS = 1 << 18,     /* usual */
+	QTR_BLOCK_REFS = 1 << 19,     /* usual */
 	QTR_BLOCK_REFS_MAX = 1 << 20, /* a reader need not take more */
 	QTR_BLOCK_EVENTS_MAX = 1 << 16,
 	QTR_PAGES_MAX = 256,
@@ -34,6 +34,24 @@ enum {
 
 #define QTR_FILE_MAGIC UINT64_C(0x0a1a0a0d52545189) /* 89 "QTR" 0d 0a 1a 0a */
 #define QTR_HEAD_MAGIC 0x42525451u                  /* "QTRB" */
+
+/* The columns of a block of references (docs/qtr-format.md, "References"), in their order. */
+enum qtr_column { QTR_RUNS, QTR_TEMPLATES, QTR_LENGTHS, QTR_DIFFERENCES, QTR_EVENTS, QTR_COLUMNS };
+
+/* The body of QTR_REFS after its sum; then the columns, each compressed by zstd unless stored is raw. */
+struct qtr_refs {
+	uint32_t nruns, ntemplates, nslots, reserved;
+	struct {
+		uint32_t raw, stored;
+	} column[QTR_COLUMNS];
+};
+
+enum {
+	QTR_TEMPLATES_MAX = 1 << 16,
+	QTR_RUN_MAX = 64,  /* references in a run */
+	QTR_LENGTH_MAX = 8, /* bytes of a difference */
+	QTR_TEMPLATE_FETCH = 0x80, /* of a template's first byte: its first reference is a fetch at its own address */
+};
 
 enum qtr_file_flags { QTR_TELLS_CALLS = 1, QTR_COUNTS_INSNS = 2 };
 
