@@ -10,6 +10,7 @@
 #include <string.h>
 #include <zstd.h>
 
+#include "base/wide.h"
 #include "trace/qtr_code.h"
 #include "trace/source.h"
 
@@ -21,8 +22,10 @@ enum {
 
 struct slot {
 	uint64_t last;
-	uint32_t bits;    /* of a reference: kind and size */
-	uint32_t is_data; /* 1: takes a length and a difference */
+	uint8_t bits;        /* of a reference: kind and size */
+	uint8_t size_less_1;
+	uint8_t is_data;     /* 1: takes a length and a difference */
+	uint8_t length_mask; /* 15 or 0 */
 };
 
 struct template {
@@ -44,6 +47,9 @@ struct qtr_decoder {
 	size_t slots_room;
 	uint32_t nchunk, chunk_pos;
 	uint32_t chunk[CHUNK + QTR_RUN_MAX + STEP]; /* numbers of slots */
+	uint8_t *lengths; /* a byte each */
+	size_t lengths_room;
+	bool wide;        /* this processor takes the wide form of the passes */
 	ZSTD_DCtx *zstd;
 };
 
@@ -53,6 +59,7 @@ struct qtr_decoder *qtr_decoder_new(void)
 
 	if (!d)
 		return NULL;
+	d->wide = host_is_wide();
 	d->templates = malloc(QTR_TEMPLATES_MAX * sizeof(*d->templates));
 	d->zstd = ZSTD_createDCtx();
 	if (d->templates && d->zstd)
@@ -69,6 +76,7 @@ void qtr_decoder_free(struct qtr_decoder *d)
 		free(d->column[i].bytes);
 	free(d->templates);
 	free(d->slots);
+	free(d->lengths);
 	ZSTD_freeDCtx(d->zstd);
 	free(d);
 }
@@ -122,8 +130,9 @@ static bool read_slot(const uint8_t **p, const uint8_t *end, uint64_t *from, str
 	if (*p >= end)
 		return false;
 	s->bits = *(*p)++;
-	if ((s->bits & REF_KIND) == REF_EVENT || s->bits & ~(uint32_t)(REF_SPECIAL - 1))
+	if ((s->bits & REF_KIND) == REF_EVENT || s->bits >= REF_SPECIAL)
 		return false;
+	s->size_less_1 = (uint8_t)((1u << (s->bits >> REF_SIZE_SHIFT)) - 1);
 	if (!get_varint(p, end, UINT64_MAX, &z))
 		return false;
 	*from += unzigzag(z);
@@ -152,6 +161,7 @@ static bool read_templates(struct qtr_decoder *d, uint32_t nslots)
 			if (!read_slot(&p, end, is_fetch ? &fetch : &address, &d->slots[slot]))
 				return false;
 			d->slots[slot].is_data = !is_fetch;
+			d->slots[slot].length_mask = is_fetch ? 0 : 15;
 		}
 	}
 	return p == end && slot == nslots;
@@ -182,6 +192,29 @@ static bool room_for_slots(struct qtr_decoder *d, size_t n)
 	return d->slots;
 }
 
+static bool unpack_lengths(struct qtr_decoder *d)
+{
+	size_t n = d->column[QTR_LENGTHS].n, room = 2 * (n + CHUNK);
+	const uint8_t *packed = d->column[QTR_LENGTHS].bytes;
+
+	if (d->lengths_room < room) {
+		free(d->lengths);
+		d->lengths = malloc(room);
+		d->lengths_room = d->lengths ? room : 0;
+		if (!d->lengths)
+			return false;
+	}
+	uint8_t *lengths = d->lengths;
+
+	for (size_t i = 0; i < n; i++) {
+		lengths[2 * i] = packed[i] & 15;
+		lengths[2 * i + 1] = packed[i] >> 4;
+	}
+	memset(lengths + 2 * n, 0, 2 * CHUNK);
+	d->nlengths = (uint32_t)(2 * n);
+	return true;
+}
+
 bool qtr_decode_begin(struct qtr_decoder *d, const struct qtr_head *head, const uint8_t *body, size_t len)
 {
 	struct qtr_refs h;
@@ -203,11 +236,10 @@ bool qtr_decode_begin(struct qtr_decoder *d, const struct qtr_head *head, const 
 	d->events_left = head->nevents;
 	d->nruns = h.nruns;
 	d->ntemplates = h.ntemplates;
-	d->nlengths = (uint32_t)d->column[QTR_LENGTHS].n * 2;
 	d->run = d->event_run = d->length = d->nchunk = d->chunk_pos = 0;
 	d->event = d->column[QTR_EVENTS].bytes;
 	d->difference = d->column[QTR_DIFFERENCES].bytes;
-	return at == len && room_for_slots(d, h.nslots) && read_templates(d, h.nslots) && read_event_run(d);
+	return at == len && unpack_lengths(d) && room_for_slots(d, h.nslots) && read_templates(d, h.nslots) && read_event_run(d);
 }
 
 bool qtr_decode_more(const struct qtr_decoder *d)
@@ -236,22 +268,24 @@ static bool decode_event(struct qtr_decoder *d, struct trace_block *b)
 }
 
 /* Pass one: runs up to the next event, as far as the chunk reaches. */
-static bool expand_runs(struct qtr_decoder *d)
+static ALWAYS_INLINE bool expand_runs(struct qtr_decoder *d)
 {
 	const uint8_t *ids = d->column[QTR_RUNS].bytes;
-	uint32_t stop = MIN(d->nruns, d->event_run), n = 0, run = d->run;
+	const struct template *templates = d->templates;
+	uint32_t stop = MIN(d->nruns, d->event_run), ntemplates = d->ntemplates, n = 0, run = d->run;
+	uint32_t *restrict chunk = d->chunk;
 
 	while (run < stop && n < CHUNK) {
 		uint16_t id;
 
 		memcpy(&id, ids + (size_t)run * 2, sizeof(id));
-		if (id >= d->ntemplates)
+		if (id >= ntemplates)
 			return false;
-		struct template t = d->templates[id];
+		struct template t = templates[id];
 
 		for (uint32_t done = 0; done < t.n; done += STEP)
 			for (uint32_t i = 0; i < STEP; i++)
-				d->chunk[n + done + i] = t.first + done + i;
+				chunk[n + done + i] = t.first + done + i;
 		n += t.n;
 		run++;
 	}
@@ -261,37 +295,58 @@ static bool expand_runs(struct qtr_decoder *d)
 	return n > 0;
 }
 
-/* Pass two: n slots of the chunk as references. */
-static bool decode_slots(struct qtr_decoder *d, ref_t *out, uint32_t n)
+/* Pass two: n slots of the chunk as references. Addresses are modulo 2^58, as a reference holds them. */
+static ALWAYS_INLINE bool decode_slots(struct qtr_decoder *d, ref_t *restrict out, uint32_t n)
 {
 	static const uint64_t mask[16] = {0, 0xff, 0xffff, 0xffffff, 0xffffffff, 0xffffffffff, 0xffffffffffff,
 					  0xffffffffffffff, UINT64_MAX};
-	const uint32_t *number = d->chunk + d->chunk_pos;
-	const uint8_t *lengths = d->column[QTR_LENGTHS].bytes, *p = d->difference;
-	struct slot *slots = d->slots;
-	uint32_t k = d->length, too_long = 0;
-	uint64_t bad = 0;
+	const uint32_t *restrict number = d->chunk + d->chunk_pos;
+	const uint8_t *restrict length = d->lengths + d->length, *restrict p = d->difference;
+	struct slot *restrict slots = d->slots;
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct slot *s = &slots[number[i]];
-		uint32_t is_data = s->is_data, bits = s->bits;
-		uint32_t len = (uint32_t)(lengths[k >> 1] >> (k & 1) * 4) & 15 & -is_data;
-		uint64_t z, gva;
+		uint32_t len = *length & s->length_mask;
+		uint64_t z, gva, crosses;
 
+		length += s->is_data;
 		memcpy(&z, p, sizeof(z));
 		z &= mask[len];
 		p += len;
-		k += is_data;
-		too_long |= len + 7;
 		gva = s->last + (z >> 1 ^ -(z & 1));
 		s->last = gva;
-		bad |= gva ^ (uint64_t)((int64_t)(gva << 6) >> 6);
-		out[i] = gva << REF_GVA_SHIFT | (uint64_t)((gva & PAGE_MASK) + (1u << (bits >> REF_SIZE_SHIFT)) > PAGE_SIZE) << 5 | bits;
+		crosses = ((gva & PAGE_MASK) + s->size_less_1) >> PAGE_SHIFT;
+		out[i] = gva << REF_GVA_SHIFT | crosses << 5 | s->bits;
 	}
-	d->length = k;
+	d->length = (uint32_t)(length - d->lengths);
 	d->difference = p;
-	return !bad && !(too_long & 16) && k <= d->nlengths &&
-	       p <= d->column[QTR_DIFFERENCES].bytes + d->column[QTR_DIFFERENCES].n;
+	return d->length <= d->nlengths && p <= d->column[QTR_DIFFERENCES].bytes + d->column[QTR_DIFFERENCES].n;
+}
+
+#ifdef __x86_64__
+#define WIDE_FORM __attribute__((target("avx2,bmi,bmi2")))
+#else
+#define WIDE_FORM
+#endif
+
+static bool expand_runs_plain(struct qtr_decoder *d)
+{
+	return expand_runs(d);
+}
+
+static WIDE_FORM bool expand_runs_wide(struct qtr_decoder *d)
+{
+	return expand_runs(d);
+}
+
+static bool decode_slots_plain(struct qtr_decoder *d, ref_t *out, uint32_t n)
+{
+	return decode_slots(d, out, n);
+}
+
+static WIDE_FORM bool decode_slots_wide(struct qtr_decoder *d, ref_t *out, uint32_t n)
+{
+	return decode_slots(d, out, n);
 }
 
 bool qtr_decode(struct qtr_decoder *d, struct trace_block *b, uint32_t max_refs)
@@ -303,14 +358,14 @@ bool qtr_decode(struct qtr_decoder *d, struct trace_block *b, uint32_t max_refs)
 					return false;
 				continue;
 			}
-			if (!expand_runs(d))
+			if (!(d->wide ? expand_runs_wide(d) : expand_runs_plain(d)))
 				return false;
 		}
 		uint32_t n = MIN(MIN(d->nchunk - d->chunk_pos, TRACE_BLOCK_REFS - b->nrefs), max_refs);
 
 		if (!n)
 			return true;
-		if (n > d->refs_left || !decode_slots(d, b->refs + b->nrefs, n))
+		if (n > d->refs_left || !(d->wide ? decode_slots_wide : decode_slots_plain)(d, b->refs + b->nrefs, n))
 			return false;
 		b->nrefs += n;
 		d->chunk_pos += n;
