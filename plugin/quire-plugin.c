@@ -101,10 +101,19 @@ static void look_at_window(void)
 	/* What follows begins at its own moment. */
 	if (open && closed)
 		flush_self();
+	/* Stopped: the slot stays as it is, for the recorder's last sweep. */
+	if (atomic_load(&ctl->stop))
+		self = NULL;
 	closed = !open;
 	out = open ? self : NULL;
 	granted = (int64_t)MIN(next, atomic_load(&ctl->threads) > 1 ? (uint64_t)QUANTUM : (uint64_t)1 << 40);
 	left = granted;
+}
+
+static void put_part(const struct file_part *part)
+{
+	flush_self();
+	contents_of_mapping(ctl, pid, part);
 }
 
 /* The first thing a new program does: its memory is new, what the last one left in slots is handed over. */
@@ -121,8 +130,11 @@ static void start_image(void)
 		binary = realpath(path, NULL);
 		free((void *)path);
 	}
-	if (binary)
-		memory_of_program(binary, guest_base, put_event);
+	if (!binary)
+		return;
+	memory_of_program(binary, guest_base, put_event, ctl->window.contents ? put_part : NULL);
+	marks.start = find_place(binary, guest_base, ctl->window.start_at);
+	marks.stop = find_place(binary, guest_base, ctl->window.stop_at);
 }
 
 static void take_slot(uint32_t flags)
@@ -228,6 +240,7 @@ static void on_first_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t 
 
 static void pass_mark(bool start)
 {
+	atomic_fetch_add(&ctl->marks, 1);
 	atomic_store(&ctl->marked, start);
 	if (self)
 		look_at_window();
@@ -376,6 +389,9 @@ static void on_syscall_return(qemu_plugin_id_t id, unsigned vcpu, int64_t num, i
 		room();
 		if (self && memory_event(&call_now, ret, &ev)) {
 			put_event(&ev);
+			if (ctl->window.contents && ev.kind == EV_MMAP && ev.flags & EVF_FILE)
+				put_part(&(struct file_part){.fd = (int)call_now.a[4], .offset = call_now.a[5],
+							     .gva = ev.addr, .len = call_now.a[1]});
 			/* Other threads may use the mapping at once: let it stand before what they do. */
 			if (atomic_load(&threads) > 1)
 				flush_self();

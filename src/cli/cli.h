@@ -125,6 +125,7 @@ int command_on_work(int argc, char **argv, enum command_bit command, int (*body)
 int command_compare(int argc, char **argv);
 int command_run(int argc, char **argv);
 int command_explain(int argc, char **argv);
+int command_record(int argc, char **argv);
 int command_list(int argc, char **argv);
 int command_check_plugin(int argc, char **argv);
 int command_shell(int argc, char **argv);

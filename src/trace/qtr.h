@@ -40,6 +40,8 @@ void qtr_at_insn(struct qtr_writer *w, uint64_t insns);
 int qtr_flush(struct qtr_writer *w, struct trace_error *err);
 /* Writes the index and the end mark, closes, frees; frees also on failure. */
 int qtr_close(struct qtr_writer *w, struct trace_error *err);
+/* The same, telling the whole file's bytes. */
+int qtr_finish(struct qtr_writer *w, uint64_t *bytes, struct trace_error *err);
 /* Closes without an end mark, as a kill would. */
 void qtr_abandon(struct qtr_writer *w);
 

@@ -339,7 +339,7 @@ struct qtr_writer *qtr_create(const char *path, const struct qtr_options *o, str
 	return NULL;
 }
 
-int qtr_close(struct qtr_writer *w, struct trace_error *err)
+int qtr_finish(struct qtr_writer *w, uint64_t *bytes, struct trace_error *err)
 {
 	uint8_t body[QTR_SUM_BYTES + sizeof(struct qtr_end)];
 	struct qtr_head h = {.type = QTR_END};
@@ -363,6 +363,14 @@ int qtr_close(struct qtr_writer *w, struct trace_error *err)
 	if (close(w->fd) && !rc)
 		rc = fail(w, errno, err);
 	w->fd = -1;
+	*bytes = w->at;
 	qtr_abandon(w);
 	return rc;
+}
+
+int qtr_close(struct qtr_writer *w, struct trace_error *err)
+{
+	uint64_t bytes;
+
+	return qtr_finish(w, &bytes, err);
 }

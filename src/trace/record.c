@@ -202,6 +202,7 @@ static void fill_result(const struct recording *r, struct record_result *res)
 	res->insns = n.insns;
 	res->bytes = n.bytes;
 	res->processes = atomic_load(&c->processes);
+	res->marks = atomic_load(&c->marks);
 	res->threads = atomic_load(&c->threads);
 }
 
@@ -334,7 +335,7 @@ static int finish(struct recording *r, struct record_result *res, struct trace_e
 		qtr_abandon(r->sink.out);
 		return -1;
 	}
-	return qtr_close(r->sink.out, err);
+	return qtr_finish(r->sink.out, &res->bytes, err);
 }
 
 /* Runs the command to its end and closes the file. */

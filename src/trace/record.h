@@ -40,6 +40,7 @@ struct record_result {
 	uint64_t bytes;     /* of the file */
 	uint32_t processes; /* recorded, the program's own included */
 	uint32_t threads;
+	uint32_t marks;     /* passed */
 	uint32_t outliving; /* descendants still running when recording ended; they were left alone */
 };
 

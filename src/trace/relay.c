@@ -159,7 +159,7 @@ static void hand_over(struct relay_control *c, struct relay_slot *s)
 
 void relay_slot_release(struct relay_control *c, struct relay_slot *s)
 {
-	if (s->nitems || s->insns || s->flags)
+	if (s->nitems || s->insns || s->flags & RELAY_THREAD)
 		hand_over(c, s);
 	else
 		atomic_store(&s->state, SLOT_FREE);
@@ -190,6 +190,10 @@ void relay_salvage(struct relay_control *c, uint32_t pid, bool ends)
 			continue;
 		if (!atomic_compare_exchange_strong(&s->state, &expected, SLOT_BUSY))
 			continue;
+		if (s->flags & RELAY_CONTENTS) {
+			relay_slot_release(c, s);
+			continue;
+		}
 		if (last)
 			relay_slot_release(c, last);
 		last = s;

@@ -75,6 +75,7 @@ struct relay_control {
 	int32_t recorder; /* pid */
 	_Atomic uint32_t stop;  /* nothing more is to be recorded */
 	_Atomic uint32_t error; /* errno of what made it stop, or 0 */
+	_Atomic uint32_t marks;  /* passed */
 	_Atomic uint32_t marked; /* a start mark was passed, and no stop mark since */
 	_Atomic uint64_t insns;
 	_Atomic uint64_t serials;
