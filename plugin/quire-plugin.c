@@ -157,7 +157,6 @@ static NOINLINE struct relay_slot *make_room(void)
 			flush_self();
 	} else {
 		if (!image_started) {
-			atomic_fetch_add(&ctl->threads, 1);
 			start_image();
 		} else {
 			take_slot((uint32_t)gettid() == pid ? 0 : RELAY_THREAD);

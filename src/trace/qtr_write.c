@@ -91,7 +91,8 @@ static int write_plain(struct qtr_writer *w, enum qtr_block_type type, const voi
 
 	if (!body)
 		return fail(w, ENOMEM, err);
-	memcpy(body + QTR_SUM_BYTES, p, n);
+	if (n)
+		memcpy(body + QTR_SUM_BYTES, p, n);
 	rc = write_block(w, &h, body, QTR_SUM_BYTES + n, err);
 	free(body);
 	return rc;

@@ -346,6 +346,7 @@ static int run(struct recording *r, const struct qemu_setup *setup, const struct
 	int error;
 
 	atomic_store(&r->ctl->processes, 1);
+	atomic_store(&r->ctl->threads, 1);
 	if (start(r, setup, command, err))
 		return -1;
 	r->ran = true;
