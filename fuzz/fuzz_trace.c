@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Every trace reader over arbitrary bytes. The first byte chooses: a format by
- * name, recognition, or a spool whose sums are made right, so that its decoder
- * is reached. Blocks must keep their bounds, damage must be told, and a second
+ * name, or recognition. Blocks must keep their bounds, damage must be told, and a second
  * reading must give what the first gave.
  */
 #define _GNU_SOURCE
@@ -12,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/digest.h"
-#include "trace/spool.h"
+#include "trace/trace.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -20,27 +19,6 @@ static void check(bool ok)
 {
 	if (!ok)
 		abort();
-}
-
-/* Writes a spool of one block with these bytes as its body, and its end mark. */
-static void write_forged_spool(int fd, const uint8_t *body, size_t n)
-{
-	struct spool_file file = {.magic = SPOOL_FILE_MAGIC, .version = 1};
-	struct spool_head head = {.magic = SPOOL_HEAD_MAGIC, .pid = 1, .tid = 1, .place = sizeof(file)};
-	static const uint8_t padding[SPOOL_ALIGN];
-
-	head.body_len = (uint32_t)MIN(n, (size_t)SPOOL_BODY_MAX);
-	head.nitems = head.body_len ? body[0] : 0;
-	head.nitems = MIN(head.nitems, head.body_len);
-	head.nrefs = head.body_len > 1 ? MIN((uint32_t)body[1], head.nitems) : 0;
-	head.body_sum = digest_bytes(body, head.body_len);
-	head.head_sum = digest_bytes(&head, offsetof(struct spool_head, head_sum));
-	size_t pad = align_up(head.body_len, SPOOL_ALIGN) - head.body_len;
-
-	check(write(fd, &file, sizeof(file)) == sizeof(file));
-	check(write(fd, &head, sizeof(head)) == sizeof(head));
-	check(write(fd, body, head.body_len) == (ssize_t)head.body_len);
-	check(write(fd, padding, pad) == (ssize_t)pad);
 }
 
 /* Reads all; folds it into a digest. */
@@ -67,21 +45,18 @@ static uint64_t drain(struct trace *t)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const char *const formats[] = {"", "lackey:", "addr-rw:", "rw-addr:", "csv:", "spool:", "spool:"};
+	static const char *const formats[] = {"", "lackey:", "addr-rw:", "rw-addr:", "csv:", "qtr:"};
 	struct trace_error err;
 	char spec[64];
 	int fd;
 
 	if (!size)
 		return 0;
-	unsigned choice = data[0] % 7;
+	unsigned choice = data[0] % 6;
 
 	fd = memfd_create("fuzz", MFD_CLOEXEC);
 	check(fd >= 0);
-	if (choice == 6)
-		write_forged_spool(fd, data + 1, size - 1);
-	else
-		check(write(fd, data + 1, size - 1) == (ssize_t)(size - 1));
+	check(write(fd, data + 1, size - 1) == (ssize_t)(size - 1));
 	snprintf(spec, sizeof(spec), "%s/proc/self/fd/%d", formats[choice], fd);
 	struct trace *t = trace_open(spec, &err);
 

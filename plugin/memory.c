@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -122,13 +123,35 @@ static void put_segment(const Elf64_Phdr *ph, uint64_t bias, put_event_fn put)
 			(ph->p_flags & PF_X ? PROT_BIT_X : 0)});
 }
 
-/* Tells the loaded segments of one file; its interpreter's name goes to interp[PATH_MAX]. */
-static void put_file(const char *path, uint64_t guest_base, put_event_fn put, char *interp)
+/* The lowest segment comes first (System V gABI, program loading). */
+static bool bias_of(const Elf64_Phdr *ph, unsigned n, const char *path, uint64_t guest_base, uint64_t *bias)
 {
-	Elf64_Phdr ph[64];
 	struct map_line map;
 	char real[PATH_MAX];
-	bool has_bias = false;
+
+	for (unsigned i = 0; i < n; i++)
+		if (ph[i].p_type == PT_LOAD) {
+			if (!realpath(path, real) || !find_map(real, 0, &map))
+				return false;
+			*bias = map.start - guest_base - align_down(ph[i].p_vaddr, PAGE_SIZE);
+			return true;
+		}
+	return false;
+}
+
+uint64_t program_bias(int fd, const char *path, uint64_t guest_base)
+{
+	Elf64_Phdr ph[64];
+	uint64_t bias = 0;
+
+	bias_of(ph, read_phdrs(fd, ph, ARRAY_SIZE(ph)), path, guest_base, &bias);
+	return bias;
+}
+
+/* Tells the loaded segments of one file; its interpreter's name goes to interp[PATH_MAX]. */
+static void put_file(const char *path, uint64_t guest_base, put_event_fn put, put_part_fn put_part, char *interp)
+{
+	Elf64_Phdr ph[64];
 	uint64_t bias = 0;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
@@ -136,7 +159,7 @@ static void put_file(const char *path, uint64_t guest_base, put_event_fn put, ch
 		return;
 	unsigned n = read_phdrs(fd, ph, ARRAY_SIZE(ph));
 
-	if (!realpath(path, real) || !find_map(real, 0, &map))
+	if (!bias_of(ph, n, path, guest_base, &bias))
 		n = 0;
 	for (unsigned i = 0; i < n; i++) {
 		if (ph[i].p_type == PT_INTERP && ph[i].p_filesz < PATH_MAX &&
@@ -144,21 +167,25 @@ static void put_file(const char *path, uint64_t guest_base, put_event_fn put, ch
 			interp[ph[i].p_filesz] = '\0';
 		if (ph[i].p_type != PT_LOAD)
 			continue;
-		if (!has_bias) /* the lowest segment comes first (System V gABI, program loading) */
-			bias = map.start - guest_base - align_down(ph[i].p_vaddr, PAGE_SIZE);
-		has_bias = true;
 		put_segment(&ph[i], bias, put);
+		if (put_part)
+			put_part(&(struct file_part){
+				.fd = fd,
+				.offset = align_down(ph[i].p_offset, PAGE_SIZE),
+				.gva = align_down(bias + ph[i].p_vaddr, PAGE_SIZE),
+				.len = ph[i].p_filesz + (ph[i].p_offset & PAGE_MASK),
+			});
 	}
 	close(fd);
 }
 
-void memory_of_program(const char *binary, uint64_t guest_base, put_event_fn put)
+void memory_of_program(const char *binary, uint64_t guest_base, put_event_fn put, put_part_fn put_part)
 {
 	char interp[PATH_MAX] = "", none[PATH_MAX];
 
-	put_file(binary, guest_base, put, interp);
+	put_file(binary, guest_base, put, put_part, interp);
 	if (interp[0])
-		put_file(interp, guest_base, put, none);
+		put_file(interp, guest_base, put, put_part, none);
 }
 
 void memory_of_stack(uint64_t gva, uint64_t guest_base, put_event_fn put)

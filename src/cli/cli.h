@@ -29,7 +29,7 @@ enum command_bit {
 /* A piece of work and what came of recording it. */
 struct work_source {
 	struct workload w;
-	char spool[PATH_MAX];  /* of a program recorded now; "": none */
+	char recording[PATH_MAX];  /* of a program recorded now; "": none */
 	char *stdin_copy;      /* of standard input, to be removed; NULL: none */
 	bool program_failed;   /* its trace is kept */
 };
@@ -161,6 +161,7 @@ int command_on_work(int argc, char **argv, enum command_bit command, int (*body)
 int command_compare(int argc, char **argv);
 int command_run(int argc, char **argv);
 int command_explain(int argc, char **argv);
+int command_record(int argc, char **argv);
 int command_list(int argc, char **argv);
 int command_check_plugin(int argc, char **argv);
 int command_shell(int argc, char **argv);

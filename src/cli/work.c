@@ -113,7 +113,7 @@ static int from_spec(struct work_source *s, const char *spec)
 	return complain_usage("'%.60s' is no workload; give trace:FILE, synth:NAME,… or -- PROGRAM ARGS", spec);
 }
 
-static bool poll_recording(void *ctx)
+static bool poll_recording(void *ctx, const struct record_result *so_far)
 {
 	return interrupted();
 }
@@ -139,10 +139,10 @@ static void say_program(struct work_source *s, const char *program, const struct
 	s->program_failed = true;
 	if (res->signal)
 		fprintf(stderr, "quire: %s was ended by signal %d (%s); its trace is kept at %s\n", program, res->signal,
-			strsignal(res->signal), s->spool);
+			strsignal(res->signal), s->recording);
 	else
 		fprintf(stderr, "quire: %s ended with exit status %d; its trace is kept at %s\n", program,
-			res->exit_status, s->spool);
+			res->exit_status, s->recording);
 }
 
 static int from_program(struct work_source *s, char **argv, const struct options *o)
@@ -156,19 +156,19 @@ static int from_program(struct work_source *s, char **argv, const struct options
 	struct record_result res = { 0 };
 	struct trace_error err = { 0 };
 
-	s->w.kind = WORK_SPOOL;
+	s->w.kind = WORK_RECORDED;
 	s->w.shown = join_words(argv);
 	if (!s->w.shown)
 		return no_memory();
 	fflush(stdout);
-	if (record_program(argv, &ro, s->spool, &res, &err)) {
-		if (s->spool[0])
-			fprintf(stderr, "quire: what was recorded is kept at %s\n", s->spool);
+	if (record_program(argv, &ro, s->recording, &res, &err)) {
+		if (s->recording[0])
+			fprintf(stderr, "quire: what was recorded is kept at %s\n", s->recording);
 		s->program_failed = true;
 		return complain(&err);
 	}
 	say_program(s, argv[0], &res);
-	s->w.spec = strdup(s->spool);
+	s->w.spec = strdup(s->recording);
 	return s->w.spec ? 0 : no_memory();
 }
 
@@ -298,8 +298,8 @@ int works_scan(struct options *o)
 
 void work_close(struct work_source *s)
 {
-	if (s->spool[0] && !s->program_failed)
-		unlink(s->spool);
+	if (s->recording[0] && !s->program_failed)
+		unlink(s->recording);
 	if (s->stdin_copy)
 		unlink(s->stdin_copy);
 	free(s->stdin_copy);

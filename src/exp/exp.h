@@ -12,8 +12,8 @@
 
 /* Where the references come from. */
 struct workload {
-	enum { WORK_TRACE, WORK_SYNTH, WORK_SPOOL } kind;
-	char *spec;        /* without "trace:" / "synth:"; the spool's path */
+	enum { WORK_TRACE, WORK_SYNTH, WORK_RECORDED } kind;
+	char *spec;        /* without "trace:" / "synth:"; the recording's path */
 	char *shown;       /* as the user wrote it, or the program and its arguments */
 	uint64_t repeat;   /* times it is run, one after another; 0: once */
 	struct guest_roi roi; /* what of it counts, all repetitions taken together */

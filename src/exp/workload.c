@@ -6,6 +6,7 @@
 #include "exp/error.h"
 #include "exp/exp.h"
 #include "exp/pageset.h"
+#include "trace/qtr.h"
 
 static struct trace *open_once(const struct workload *w, uint64_t seed, struct trace_error *err)
 {
@@ -21,8 +22,8 @@ static struct trace *open_once(const struct workload *w, uint64_t seed, struct t
 		return trace_open(w->spec, err);
 	case WORK_SYNTH:
 		return synth_open(w->spec, seed, err);
-	case WORK_SPOOL:
-		return spool_open(w->spec, err);
+	case WORK_RECORDED:
+		return qtr_open(w->spec, err);
 	}
 	error_set(err, EXIT_USAGE, "unknown kind of workload");
 	return NULL;

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,7 +20,7 @@
 #include "trace/qemu_command.h"
 #include "trace/record.h"
 #include "trace/source.h"
-#include "trace/spool.h"
+#include "trace/relay_sink.h"
 
 #ifndef QUIRE_LIBDIR
 #define QUIRE_LIBDIR "/usr/local/lib"
@@ -29,11 +30,12 @@ enum { POLL_US = 2000, GRACE_MS = 1000 };
 
 struct recording {
 	const struct record_options *o;
-	struct spool_control *ctl;
-	char ctl_path[SPOOL_PATH_MAX];
+	struct relay_control *ctl;
+	char ctl_path[RELAY_PATH_MAX];
+	struct relay_sink sink;
 	pid_t child;
 	int status;
-	bool child_ended;
+	bool child_ended, ran;
 };
 
 /* A program's path by PATH (as execvp); an empty element is the current directory. */
@@ -92,8 +94,8 @@ static int find_tools(char qemu[PATH_MAX], char plugin[PATH_MAX], struct trace_e
 	return 0;
 }
 
-/* The spool's path: the caller's, or a new file of a name nobody else has. */
-static int choose_spool(const char *wanted, char out[PATH_MAX], struct trace_error *err)
+/* The file's path: the caller's, or a new one of a name nobody else has. */
+static int choose_path(const char *wanted, char out[PATH_MAX], struct trace_error *err)
 {
 	const char *dir = getenv("TMPDIR");
 	int fd;
@@ -103,9 +105,9 @@ static int choose_spool(const char *wanted, char out[PATH_MAX], struct trace_err
 			return trace_fail(err, TRACE_EXIT_USAGE, "%s: the name is too long", wanted);
 		return 0;
 	}
-	if (snprintf(out, PATH_MAX, "%s/quire-XXXXXX.qspool", dir && *dir ? dir : "/tmp") >= PATH_MAX)
+	if (snprintf(out, PATH_MAX, "%s/quire-XXXXXX.qtr", dir && *dir ? dir : "/tmp") >= PATH_MAX)
 		return trace_fail(err, TRACE_EXIT_USAGE, "TMPDIR is too long");
-	fd = mkostemps(out, 7, O_CLOEXEC);
+	fd = mkostemps(out, 4, O_CLOEXEC);
 	if (fd < 0)
 		return trace_fail(err, TRACE_EXIT_INPUT, "%s: cannot be created: %s; set TMPDIR to a folder with space",
 				  out, strerror(errno));
@@ -141,12 +143,12 @@ static bool is_descendant(pid_t pid)
 }
 
 /* Calls fn for each recorded process that still lives; returns their number. */
-static uint32_t for_each_living(struct spool_control *c, void (*fn)(pid_t, int), int arg)
+static uint32_t for_each_living(struct relay_control *c, void (*fn)(pid_t, int), int arg)
 {
 	uint32_t n = 0;
 
-	for (unsigned i = 0; i < SPOOL_SLOTS; i++) {
-		struct spool_slot *s = &c->slots[i];
+	for (unsigned i = 0; i < RELAY_SLOTS; i++) {
+		struct relay_slot *s = &c->slots[i];
 
 		if (atomic_load(&s->state) != SLOT_OWNED || s->pid != s->tid || !is_descendant((pid_t)s->pid))
 			continue;
@@ -172,7 +174,7 @@ static void reap(struct recording *r)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		spool_salvage(r->ctl, (uint32_t)pid, true);
+		relay_salvage(r->ctl, (uint32_t)pid, true);
 		if (pid == r->child) {
 			r->child_ended = true;
 			r->status = status;
@@ -185,20 +187,59 @@ static void nap(void)
 	nanosleep(&(struct timespec){.tv_nsec = POLL_US * 1000}, NULL);
 }
 
-/* Waits for the end; true if the recording was stopped before. Descendants that outlive the program get linger_ms. */
+static void fill_result(const struct recording *r, struct record_result *res)
+{
+	const struct relay_control *c = r->ctl;
+	struct qtr_counts n = qtr_written(r->sink.out);
+
+	memset(res, 0, sizeof(*res));
+	if (r->child_ended && WIFSIGNALED(r->status))
+		res->signal = WTERMSIG(r->status);
+	else if (r->child_ended)
+		res->exit_status = WEXITSTATUS(r->status);
+	res->refs = n.refs;
+	res->events = n.events;
+	res->insns = n.insns;
+	res->bytes = n.bytes;
+	res->processes = atomic_load(&c->processes);
+	res->marks = atomic_load(&c->marks);
+	res->threads = atomic_load(&c->threads);
+}
+
+static uint64_t now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+/*
+ * Writes what comes until the end; true if the recording was stopped before.
+ * Descendants that outlive the program get linger_ms.
+ */
 static bool wait_for_end(struct recording *r)
 {
-	uint64_t left = (uint64_t)r->o->linger_ms * 1000 / POLL_US;
+	uint64_t looked = 0, ended = 0;
+	struct record_result so_far;
 
 	for (;;) {
+		if (!relay_sink_drain(&r->sink, r->ctl) || atomic_load(&r->ctl->stop))
+			return true;
+		relay_wait(r->ctl, POLL_US);
+		uint64_t now = now_us();
+
+		if (now - looked < POLL_US)
+			continue;
+		looked = now;
 		reap(r);
-		if (atomic_load(&r->ctl->stop))
+		if (!r->child_ended)
+			ended = now;
+		else if (!for_each_living(r->ctl, NULL, 0) || now - ended >= r->o->linger_ms * UINT64_C(1000))
+			return !relay_sink_drain(&r->sink, r->ctl);
+		fill_result(r, &so_far);
+		if (r->o->poll && r->o->poll(r->o->ctx, &so_far))
 			return true;
-		if (r->child_ended && (!for_each_living(r->ctl, NULL, 0) || !left--))
-			return false;
-		if (r->o->poll && r->o->poll(r->o->ctx))
-			return true;
-		nap();
 	}
 }
 
@@ -206,6 +247,7 @@ static bool wait_for_end(struct recording *r)
 static void end_programs(struct recording *r)
 {
 	for (int ms = 0; ms < 2 * GRACE_MS; ms += POLL_US / 1000) {
+		relay_sink_drain(&r->sink, r->ctl);
 		reap(r);
 		if (r->child_ended && !for_each_living(r->ctl, NULL, 0))
 			return;
@@ -255,88 +297,127 @@ static int start(struct recording *r, const struct qemu_setup *setup, const stru
 	return trace_fail(err, TRACE_EXIT_INPUT, "%s cannot be run: %s", setup->qemu, strerror(e));
 }
 
-static void fill_result(struct recording *r, struct record_result *res)
+/* What a reader of the file may want to know; to be freed. */
+static char *make_facts(char **argv, const struct record_options *o)
 {
-	struct spool_control *c = r->ctl;
+	struct utsname u;
+	char *text = NULL, when[64];
+	time_t t = time(NULL);
+	size_t n;
+	FILE *f = open_memstream(&text, &n);
 
-	memset(res, 0, sizeof(*res));
-	if (r->child_ended && WIFSIGNALED(r->status))
-		res->signal = WTERMSIG(r->status);
-	else if (r->child_ended)
-		res->exit_status = WEXITSTATUS(r->status);
-	res->refs = atomic_load(&c->refs);
-	res->bytes = atomic_load(&c->next);
-	res->processes = atomic_load(&c->processes);
-	res->threads = atomic_load(&c->threads);
+	if (!f)
+		return NULL;
+	fputs("command:", f);
+	for (int i = 0; argv[i]; i++)
+		fprintf(f, " %s", argv[i]);
+	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", gmtime(&t));
+	fprintf(f, "\nrecorded: %s\n", when);
+	if (!uname(&u))
+		fprintf(f, "host: %s %s %s\n", u.sysname, u.release, u.machine);
+	if (o->recorder)
+		fprintf(f, "recorder: %s\n", o->recorder);
+	fclose(f);
+	return text;
 }
 
-/* Runs the command to its end and closes the spool. */
+/* After the last program: all that is left, the index and the end. Takes the writer. */
+static int finish(struct recording *r, struct record_result *res, struct trace_error *err)
+{
+	uint32_t outliving = for_each_living(r->ctl, NULL, 0);
+
+	relay_sweep(r->ctl);
+	relay_sink_drain(&r->sink, r->ctl);
+	fill_result(r, res);
+	res->outliving = outliving;
+	if (r->sink.err.exit_code) {
+		*err = r->sink.err;
+		qtr_abandon(r->sink.out);
+		return -1;
+	}
+	return qtr_finish(r->sink.out, &res->bytes, err);
+}
+
+/* Runs the command to its end and closes the file. */
 static int run(struct recording *r, const struct qemu_setup *setup, const struct qemu_command *command,
-	       const char *spool, struct record_result *res, struct trace_error *err)
+	       struct record_result *res, struct trace_error *err)
 {
 	bool stopped;
+	int error;
 
 	atomic_store(&r->ctl->processes, 1);
+	atomic_store(&r->ctl->threads, 1);
 	if (start(r, setup, command, err))
 		return -1;
+	r->ran = true;
 	stopped = wait_for_end(r);
-	if (stopped)
+	if (stopped) {
+		/* Nobody's slot is touched before those that hold it have ended or have seen that it is over. */
+		atomic_store(&r->ctl->stop, 1);
 		end_programs(r);
-	fill_result(r, res);
-	res->limited = stopped && !atomic_load(&r->ctl->error);
-	res->outliving = for_each_living(r->ctl, NULL, 0);
-	int rc = spool_finish(r->ctl);
-
-	r->ctl = NULL;
-	if (rc)
-		return trace_fail(err, TRACE_EXIT_INPUT,
-				  "%s: the recording broke off: %s; what it holds is kept. %s", spool, strerror(-rc),
-				  rc == -ENOSPC ? "Free some space, or set TMPDIR" : "See that its folder stays writable");
-	if (!res->refs && !res->limited)
+	}
+	error = (int)atomic_load(&r->ctl->error);
+	if (finish(r, res, err))
+		return -1;
+	res->limited = stopped && !error;
+	if (error)
+		return trace_fail(err, TRACE_EXIT_INPUT, "the recording broke off: %s; what it holds is kept", strerror(error));
+	if (!res->refs && !res->limited && !res->insns)
 		return trace_fail(err, TRACE_EXIT_INPUT,
 				  "nothing was recorded; does QEMU's user mode run here (try: %s --version)?", setup->qemu);
 	return 0;
 }
 
-int record_program(char **argv, const struct record_options *o, char *spool_path_out,
+static int create_all(struct recording *r, char **argv, const char *path, struct trace_error *err)
+{
+	char *facts = make_facts(argv, r->o);
+	struct qtr_options qo = {.facts = facts, .tells_calls = true, .counts_insns = true};
+
+	r->sink.limit = r->o->limit;
+	r->sink.out = qtr_create(path, &qo, err);
+	free(facts);
+	if (!r->sink.out)
+		return -1;
+	r->ctl = relay_create(&r->o->window, r->ctl_path);
+	if (r->ctl)
+		return 0;
+	qtr_abandon(r->sink.out);
+	return trace_fail(err, TRACE_EXIT_INPUT, "no memory shared with programs: %s", strerror(errno));
+}
+
+int record_program(char **argv, const struct record_options *o, char *path_out,
 		   struct record_result *res, struct trace_error *err)
 {
 	struct recording r = {.o = o};
-	char qemu[PATH_MAX], plugin[PATH_MAX], program[PATH_MAX], spool[PATH_MAX];
+	char qemu[PATH_MAX], plugin[PATH_MAX], program[PATH_MAX], path[PATH_MAX];
 	struct qemu_setup setup = {.qemu = qemu, .plugin = plugin, .ctl = r.ctl_path};
 	struct qemu_command command;
-	int rc;
+	int rc, adopted = 0;
 
-	spool_path_out[0] = '\0';
+	path_out[0] = '\0';
 	if (find_tools(qemu, plugin, err))
 		return -1;
 	if (!find_in_path(argv[0], program))
 		return trace_fail(err, TRACE_EXIT_INPUT, "%s: not found in PATH", argv[0]);
-	if (choose_spool(o->spool, spool, err))
+	if (choose_path(o->path, path, err) || create_all(&r, argv, path, err))
 		return -1;
-	r.ctl = spool_create(spool, o->limit, r.ctl_path);
-	if (!r.ctl)
-		return trace_fail(err, TRACE_EXIT_INPUT, "%s: cannot be written: %s", spool, strerror(errno));
 	rc = qemu_command_build(&setup, program, argv, environ, &command);
 	if (rc) {
 		trace_fail(err, TRACE_EXIT_INPUT, "%s: cannot be run: %s", argv[0],
 			   rc == -ENOEXEC ? "neither an x86-64 program nor a script" : strerror(-rc));
 	} else {
-		int adopted = 0;
-
 		prctl(PR_GET_CHILD_SUBREAPER, &adopted);
 		prctl(PR_SET_CHILD_SUBREAPER, 1);
-		rc = run(&r, &setup, &command, spool, res, err);
+		rc = run(&r, &setup, &command, res, err);
 		prctl(PR_SET_CHILD_SUBREAPER, adopted);
 		qemu_command_free(&command);
 	}
-	unlink(r.ctl_path);
-	if (r.ctl) { /* it never ran */
-		atomic_store(&r.ctl->stop, 1);
-		spool_finish(r.ctl);
-		unlink(spool);
+	relay_destroy(r.ctl, r.ctl_path);
+	if (!r.ran) {
+		qtr_abandon(r.sink.out);
+		unlink(path);
 		return -1;
 	}
-	snprintf(spool_path_out, PATH_MAX, "%s", spool);
+	snprintf(path_out, PATH_MAX, "%s", path);
 	return rc ? -1 : 0;
 }

@@ -52,7 +52,7 @@ struct trace_format {
 	struct trace *(*open)(const struct trace_format *f, const struct trace_head *head, struct trace_error *err);
 };
 
-extern const struct trace_format spool_format;
+extern const struct trace_format qtr_format;
 
 /* A file that is read through a buffer. Its readers begin with it. */
 struct trace_file {

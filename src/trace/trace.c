@@ -10,14 +10,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "trace/qtr.h"
 #include "trace/text.h"
 
 /* In the order of asking: the strictest shapes first. */
 static const struct trace_format *const formats[] = {
-	&spool_format, &lackey_syntax.format, &rw_addr_syntax.format, &addr_rw_syntax.format, &csv_syntax.format,
+	&qtr_format, &lackey_syntax.format, &rw_addr_syntax.format, &addr_rw_syntax.format, &csv_syntax.format,
 };
 
-#define FORMAT_NAMES "lackey, addr-rw, rw-addr, csv, spool"
+#define FORMAT_NAMES "lackey, addr-rw, rw-addr, csv, qtr"
 
 int trace_fail(struct trace_error *err, int exit_code, const char *fmt, ...)
 {
@@ -206,10 +207,10 @@ struct trace *trace_open(const char *spec, struct trace_error *err)
 	return open_file(spec, NULL, err);
 }
 
-struct trace *spool_open(const char *path, struct trace_error *err)
+struct trace *qtr_open(const char *path, struct trace_error *err)
 {
 	memset(err, 0, sizeof(*err));
-	return open_file(path, &spool_format, err);
+	return open_file(path, &qtr_format, err);
 }
 
 int trace_rewind(struct trace *t, struct trace_error *err)

@@ -26,6 +26,8 @@ enum trace_event_kind {
 	EV_EXIT,     /* .pid ends; its memory goes */
 	EV_THREAD,   /* .pid has one more thread, .tid */
 	EV_SYSCALL,  /* .len is its number; only counted */
+	EV_CONTENT,  /* the page of a file at addr has the bytes whose XXH3 is addr2 (trace/qtr.h) */
+	EV_KINDS,
 };
 
 enum { PROT_BIT_R = 1, PROT_BIT_W = 2, PROT_BIT_X = 4 };
@@ -77,8 +79,6 @@ struct trace {
 struct trace *trace_open(const char *spec, struct trace_error *err);
 /* "NAME[,key=value…]"; seed drives all randomness. Keys at least refs=, footprint=, base=. */
 struct trace *synth_open(const char *spec, uint64_t seed, struct trace_error *err);
-/* The spool of a recorded program (trace/record.h), by its file. */
-struct trace *spool_open(const char *path, struct trace_error *err);
 
 static inline int trace_read(struct trace *t, struct trace_block *b, struct trace_error *err)
 {

@@ -519,7 +519,7 @@ class Cli(unittest.TestCase):
         self.assertEqual(len({r['refs'] for r in doc['runs']}), 1)
         self.assertGreater(doc['runs'][0]['refs'], 10000)
         self.assertTrue(doc['provenance']['command'].endswith("-- echo 'a word'"))
-        self.assertEqual([f for f in os.listdir(TMP) if f.endswith('.qspool')], [])
+        self.assertEqual([f for f in os.listdir(TMP) if f.endswith('.qtr')], [])
         p = run('run', '--json', '-', '--', 'sh', '-c', 'exit 3')
         self.assertEqual(p.returncode, 1)
         self.assertEqual(json.loads(p.stdout)['end'], 'done')

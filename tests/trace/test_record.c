@@ -14,9 +14,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "trace/qtr.h"
 #include "trace/record.h"
 
-static char spool[PATH_MAX];
+static char path[PATH_MAX];
 
 static bool have(const char *program)
 {
@@ -37,7 +38,7 @@ static struct record_result record_with(struct record_options o, char **argv)
 	struct record_result res;
 	struct trace_error err = {0};
 
-	if (record_program(argv, &o, spool, &res, &err)) {
+	if (record_program(argv, &o, path, &res, &err)) {
 		print_error("%s\n", err.what);
 		fail();
 	}
@@ -46,9 +47,9 @@ static struct record_result record_with(struct record_options o, char **argv)
 
 #define RECORD(...) record_with((struct record_options){.stdout_to_stderr = true}, (char *[]){__VA_ARGS__, NULL})
 
-/* Events and counts of the last recording; its spool is removed. */
+/* Events and counts of the last recording; its file is removed. */
 struct seen {
-	uint64_t r, w, x, events[EV_SYSCALL + 1];
+	uint64_t r, w, x, events[EV_KINDS];
 	uint64_t by_process_max, outside;
 	uint32_t busiest;
 };
@@ -61,7 +62,7 @@ static struct seen look(void)
 	static uint8_t alive[1 << 22];
 	struct seen s = {0};
 	struct trace_error err = {0};
-	struct trace *t = spool_open(spool, &err);
+	struct trace *t = qtr_open(path, &err);
 	uint32_t pid = 0;
 	bool first = true;
 	int rc;
@@ -95,7 +96,7 @@ static struct seen look(void)
 		print_error("%s\n", err.what);
 	assert_int_equal(rc, 0);
 	trace_close(t);
-	unlink(spool);
+	unlink(path);
 	for (uint32_t p = 0; p < 1 << 22; p++) {
 		assert_int_equal(alive[p], 0);
 		if (by_pid[p] > s.by_process_max) {
@@ -183,18 +184,18 @@ static void test_deterministic(void **state)
 	struct record_result a = RECORD(program);
 	size_t na, nb;
 	struct trace_error err;
-	struct trace *t = spool_open(spool, &err);
+	struct trace *t = qtr_open(path, &err);
 	struct items one = read_all(t);
 
 	trace_close(t);
-	unlink(spool);
+	unlink(path);
 	struct record_result b = RECORD(program);
 
-	t = spool_open(spool, &err);
+	t = qtr_open(path, &err);
 	struct items two = read_all(t);
 
 	trace_close(t);
-	unlink(spool);
+	unlink(path);
 	assert_int_equal(a.refs, b.refs);
 	assert_true(a.refs > 20u << 17);
 	/* The same references in the same order; pids and random bytes of the kernel's (AT_RANDOM) may differ. */
@@ -338,14 +339,14 @@ static void test_limit(void **state)
 	assert_true(r.limited);
 	assert_int_equal(r.refs, 1000000);
 	struct trace_error err;
-	struct trace *t = spool_open(spool, &err);
+	struct trace *t = qtr_open(path, &err);
 	struct items all = read_all(t);
 
 	assert_int_equal(all.end, 0);
 	assert_int_equal(all.refs, 1000000);
 	items_free(&all);
 	trace_close(t);
-	unlink(spool);
+	unlink(path);
 }
 
 static void expect_refusal(char *program, const char *part)
@@ -353,10 +354,10 @@ static void expect_refusal(char *program, const char *part)
 	struct record_options o = {0};
 	struct record_result res;
 	struct trace_error err = {0};
-	char path[PATH_MAX];
+	char out[PATH_MAX];
 
-	assert_int_equal(record_program((char *[]){program, NULL}, &o, path, &res, &err), -1);
-	assert_string_equal(path, "");
+	assert_int_equal(record_program((char *[]){program, NULL}, &o, out, &res, &err), -1);
+	assert_string_equal(out, "");
 	assert_int_equal(err.exit_code, 3);
 	assert_non_null(strstr(err.what, part));
 }
