@@ -63,12 +63,15 @@ struct trace_ops {
 	/* Back to the start; -1 with *err where that cannot be (a pipe). */
 	int (*rewind)(struct trace *t, struct trace_error *err);
 	void (*close)(struct trace *t);
+	/* What was recorded and what was left out so far, as far as the file says, in one line. NULL: it says nothing. */
+	void (*describe)(const struct trace *t, char *out, size_t n);
 };
 
 struct trace {
 	const struct trace_ops *ops;
 	char *name; /* as the user gave it */
 	const char *format;
+	const char *packing; /* how the file is packed ("xz"); NULL: it is not */
 	bool tells_calls; /* EV_SYSCALL stands for each system call, other events are what calls did */
 };
 
