@@ -312,15 +312,18 @@ static const char *machine(uint64_t filetype)
 	       filetype & DR_FILE_AARCH64 ? "AArch64" : filetype & DR_FILE_ARM32 ? "Arm" : "unnamed processor";
 }
 
-static void dr_describe(const struct trace *t, char *out, size_t n)
+static void dr_describe(const struct trace *t, enum trace_text which, char *out, size_t n)
 {
 	const struct dr_reader *d = container_of(t, struct dr_reader, r.file.t);
 
-	snprintf(out, n, "DynamoRIO on %s, version %llu%s; left out: %llu prefetches, %llu flushes, %llu kernel references",
-		 machine(d->filetype), (unsigned long long)d->version,
-		 d->filetype & (DR_FILE_FILTERED | DR_FILE_IFILTERED | DR_FILE_DFILTERED) ?
-			 ", filtered by a cache as it was recorded" : "",
-		 (unsigned long long)d->prefetches, (unsigned long long)d->flushes, (unsigned long long)d->kernel);
+	if (which == TRACE_ORIGIN)
+		snprintf(out, n, "DynamoRIO on %s, version %llu of its format%s", machine(d->filetype),
+			 (unsigned long long)d->version,
+			 d->filetype & (DR_FILE_FILTERED | DR_FILE_IFILTERED | DR_FILE_DFILTERED) ?
+				 ", filtered by a cache as it was recorded" : "");
+	else if (d->prefetches || d->flushes || d->kernel)
+		snprintf(out, n, "%llu prefetches, %llu flushes, %llu references of the kernel",
+			 (unsigned long long)d->prefetches, (unsigned long long)d->flushes, (unsigned long long)d->kernel);
 }
 
 static const struct trace_ops dr_ops = {
@@ -356,6 +359,8 @@ static void look_ahead(struct dr_reader *d, const struct trace_head *head)
 			return;
 		if (e.type == DR_MARKER && e.size == DR_MARKER_FILETYPE)
 			d->filetype = e.addr;
+		if (e.type == DR_HEADER)
+			d->version = e.addr;
 	}
 }
 

@@ -244,6 +244,14 @@ int trace_rewind(struct trace *t, struct trace_error *err)
 	return t->ops->rewind(t, err);
 }
 
+const char *trace_describe(const struct trace *t, enum trace_text which, char *out, size_t n)
+{
+	*out = '\0';
+	if (t->ops->describe)
+		t->ops->describe(t, which, out, n);
+	return out;
+}
+
 void trace_close(struct trace *t)
 {
 	if (t)

@@ -56,6 +56,11 @@ struct trace_error {
 	int exit_code;  /* 2 or 3 as design.md section 6 */
 };
 
+enum trace_text {
+	TRACE_ORIGIN,   /* what was recorded, and by what */
+	TRACE_LEFT_OUT, /* what of the file became neither reference nor event, so far */
+};
+
 struct trace;
 struct trace_ops {
 	/* 1: block filled (nrefs > 0); 0: the end; -1: damaged, *err set, nothing more follows. */
@@ -63,8 +68,8 @@ struct trace_ops {
 	/* Back to the start; -1 with *err where that cannot be (a pipe). */
 	int (*rewind)(struct trace *t, struct trace_error *err);
 	void (*close)(struct trace *t);
-	/* What was recorded and what was left out so far, as far as the file says, in one line. NULL: it says nothing. */
-	void (*describe)(const struct trace *t, char *out, size_t n);
+	/* Text of one line, "" if there is nothing to say. May be NULL. */
+	void (*describe)(const struct trace *t, enum trace_text which, char *out, size_t n);
 };
 
 struct trace {
@@ -88,6 +93,8 @@ static inline int trace_read(struct trace *t, struct trace_block *b, struct trac
 	return t->ops->read(t, b, err);
 }
 int trace_rewind(struct trace *t, struct trace_error *err);
+/* As ops->describe, "" where there is none. Returns out. */
+const char *trace_describe(const struct trace *t, enum trace_text which, char *out, size_t n);
 void trace_close(struct trace *t);
 
 /* For `quire list`: i-th, NULL past the end. */
