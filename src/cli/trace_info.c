@@ -153,9 +153,10 @@ static void facts_text(struct trace *t)
 	if (!is_qtr(t) || qtr_info(t, &info, &err))
 		return;
 	for (const char *p = info.facts; *p;) {
-		int n = (int)strcspn(p, "\n");
+		int n = (int)strcspn(p, "\n"), key = (int)MIN(strcspn(p, ":"), (size_t)n);
+		const char *value = p + key + strspn(p + key, ": ");
 
-		printf("  %.*s\n", n, p);
+		printf("  %-11.*s %.*s\n", key, p, MAX((int)(p + n - value), 0), value);
 		p += n + (p[n] == '\n');
 	}
 	if (!info.closed)

@@ -252,5 +252,5 @@ int sink_close(struct trace_sink *s, struct trace_error *err)
 
 const char *sink_lost(const struct trace_sink *s)
 {
-	return s->lost ? "memory calls, forks, ends of processes and system calls are not in it" : "";
+	return s->lost ? "left out: memory calls, forks, ends of processes, system calls" : "";
 }

@@ -6,8 +6,11 @@
 
 Beside each sample NAME stands what a reader must say of it, in STEM.expect:
 
-    X|R|W ADDR SIZE     a fetch, load or store (as its tool wrote it, before rounding)
+    X|R|W ADDR SIZE     a fetch, load or store, its size a power of two (see pieces())
     switch PID TID      thread PID TID    exit PID    call NUMBER
+
+NAMES has the samples' names. Those that begin with hurt are made to hurt: they
+must be refused, and take neither memory nor time.
 
 Nothing of Quire's code is used here, and nothing of this in Quire.
 """
@@ -19,8 +22,19 @@ import random
 import struct
 import sys
 import zipfile
+import zlib
 
 SEED = 2024
+
+
+def pieces(addr, size):
+    """An access as Quire tells it: 128 bytes at most, rounded up to a power of two within its page, else down."""
+    while size > 128:
+        yield addr, 128
+        addr, size = addr + 128, size - 128
+    up = 1 << (size - 1).bit_length()
+    offset = addr % 4096
+    yield addr, up // 2 if up > size and offset + size <= 4096 < offset + up else up
 
 
 class Sample:
@@ -31,7 +45,7 @@ class Sample:
         self.says = []
 
 
-def champsim(records=300):
+def champsim(records=60):
     s, r = Sample(), random.Random(SEED)
     ip = 0x401000
     for _ in range(records):
@@ -75,7 +89,7 @@ class DynamoRio(Sample):
         if self.current != self.shown:
             self.says.append('switch %d %d' % self.current)
             self.shown = self.current
-        self.says.append(f'{letter} {addr:x} {max(size, 1)}')
+        self.says += [f'{letter} {a:x} {n}' for a, n in pieces(addr, max(size, 1))]
 
     def run_as(self, pid, tid, first=None):
         self.entry(self.THREAD, 4, tid)
@@ -108,7 +122,7 @@ class DynamoRio(Sample):
                 self.entry(r.choice([self.PREFETCH, 9, 27, self.PREFETCH_WRITE_L1]), 1, r.randrange(top))
 
 
-def dynamorio(word=8, threads=3, processes=2, rounds=12):
+def dynamorio(word=8, threads=3, processes=2, rounds=9):
     s, r = DynamoRio(word), random.Random(SEED + word)
     s.entry(s.HEADER, 0, 5)
     s.marker(s.VERSION, 5)
@@ -126,9 +140,9 @@ def dynamorio(word=8, threads=3, processes=2, rounds=12):
             s.run_as(pid, tid)
         s.marker(s.TIMESTAMP, 1000 + turn)
         s.marker(s.CPU_ID, turn % 4)
-        s.some_code(r, 12)
+        s.some_code(r, 6)
         special(s, turn)
-        if turn % 4 == 3:
+        if turn % 3 == 2:
             s.end_chunk()
     for i, (pid, tid) in enumerate(who):
         if i == len(who) - 1:
@@ -171,7 +185,7 @@ def special(s, turn):
 def lackey():
     s, r = Sample(), random.Random(SEED)
     lines = ['==7== Lackey, an example Valgrind tool']
-    for _ in range(400):
+    for _ in range(100):
         letter, addr, size = r.choice('ILS'), r.randrange(1, 1 << 40), r.choice([1, 2, 4, 8])
         lines.append(f'I  {addr:08x},{size}' if letter == 'I' else f' {letter} {addr:08x},{size}')
         s.says.append(f'{dict(I="X", L="R", S="W")[letter]} {addr:x} {size}')
@@ -221,6 +235,20 @@ def cut_at(data, places):
     return [bytes(data[a:b]) for a, b in zip(edges, edges[1:])]
 
 
+def hurtful_xz(data):
+    """Asks for a dictionary of 1 GiB (xz format 5.3.1), its sum made right."""
+    b = bytearray(lzma.compress(data))
+    assert b[12:16] == b'\x02\x00\x21\x01'
+    b[16] = 36
+    b[20:24] = struct.pack('<I', zlib.crc32(bytes(b[12:20])))
+    return bytes(b)
+
+
+def hurtful_zstd(data):
+    """Asks for a window of 1 GiB (RFC 8878, 3.1.1.1.2)."""
+    return struct.pack('<IBB', 0xfd2fb528, 0, 20 << 3) + struct.pack('<I', len(data) << 3 | 1)[:3] + data
+
+
 def samples():
     """Name, bytes, stem of the expectation."""
     c, d, d32, text = champsim(), dynamorio(), dynamorio(word=4), lackey()
@@ -229,7 +257,7 @@ def samples():
     yield from ((stem + '.expect', ('\n'.join(s.says) + '\n').encode())
                 for stem, s in [('champsim', c), ('dr64', d), ('dr32', d32), ('text', text)])
     yield 'champsim.champsimtrace', raw
-    yield 'champsim.1.champsimtrace.gz', gzip_of(raw[:6400]) + gzip_of(raw[6400:]) + bytes(512)
+    yield 'champsim.1.champsimtrace.gz', gzip_of(raw[:1280]) + gzip_of(raw[1280:]) + bytes(64)
     yield 'champsim.2.champsimtrace.xz', lzma.compress(raw[:640]) + lzma.compress(raw[640:], check=lzma.CHECK_SHA256)
     yield 'champsim.3.champsimtrace.zst', zstd_of(raw)
     yield 'dr64.1.trace', bytes(d.bytes)
@@ -242,12 +270,17 @@ def samples():
     yield 'dr32.1.trace', bytes(d32.bytes)
     yield 'text.1.lackey.gz', gzip_of(text.bytes)
     yield 'text.2.xz', lzma.compress(bytes(text.bytes))
+    yield 'hurt.1.lackey.xz', hurtful_xz(bytes(text.bytes))
+    yield 'hurt.2.lackey.zst', hurtful_zstd(bytes(text.bytes))
+    yield 'hurt.3.lackey.gz', gzip_of(b'==' + bytes(1 << 15) + b'\n', 9) * 9000
 
 
 def main():
     folder = sys.argv[1]
     os.makedirs(folder, exist_ok=True)
-    for name, data in samples():
+    made = list(samples())
+    made.append(('NAMES', '\n'.join(n for n, _ in made if not n.endswith('.expect')).encode() + b'\n'))
+    for name, data in made:
         with open(os.path.join(folder, name), 'wb') as f:
             f.write(data)
 
