@@ -57,6 +57,7 @@ struct dr_reader {
 	struct record_reader r;
 	size_t entry;            /* DR_ENTRY_* */
 	uint64_t version, filetype;
+	uint64_t first_version, first_filetype; /* by the file's first entries */
 	uint64_t prefetches, flushes, kernel;
 	uint32_t tid, pid;       /* of what follows; pid 0: not told */
 	uint32_t shown_tid, shown_pid; /* of the last EV_SWITCH */
@@ -286,6 +287,8 @@ static int dr_read(struct trace *t, struct trace_block *b, struct trace_error *e
 static void begin(struct dr_reader *d)
 {
 	dr_threads_fini(&d->threads);
+	d->version = d->first_version;
+	d->filetype = d->first_filetype;
 	d->prefetches = d->flushes = d->kernel = 0;
 	d->tid = d->pid = d->shown_tid = d->shown_pid = d->exits_told = 0;
 	d->last_pc = d->next_pc = 0;
@@ -358,9 +361,9 @@ static void look_ahead(struct dr_reader *d, const struct trace_head *head)
 		if (is_instr(e.type))
 			return;
 		if (e.type == DR_MARKER && e.size == DR_MARKER_FILETYPE)
-			d->filetype = e.addr;
+			d->first_filetype = e.addr;
 		if (e.type == DR_HEADER)
-			d->version = e.addr;
+			d->first_version = e.addr;
 	}
 }
 
@@ -380,6 +383,7 @@ static struct trace *dr_open(const struct trace_format *f, const struct trace_he
 		return NULL;
 	d->entry = entry;
 	look_ahead(d, head);
+	begin(d);
 	d->r.file.t.tells_calls = d->filetype & DR_FILE_SYSCALLS;
 	return &d->r.file.t;
 }

@@ -3,6 +3,7 @@
 """Sample traces of other tools' formats, written from the formats' documentation alone.
 
     make_samples.py FOLDER
+    make_samples.py --corpus FOLDER     first inputs for the fuzzers, in folders by their names (fuzz/corpus)
 
 Beside each sample NAME stands what a reader must say of it, in STEM.expect:
 
@@ -275,7 +276,35 @@ def samples():
     yield 'hurt.3.lackey.gz', gzip_of(b'==' + bytes(1 << 15) + b'\n', 9) * 9000
 
 
+def corpus():
+    """Small inputs that reach each part of the readers, by fuzzer."""
+    c, d, d32 = champsim(20), dynamorio(rounds=7), dynamorio(word=4, rounds=5)
+    yield 'champsim/records', bytes(c.bytes)
+    yield 'champsim/recognised', bytes(c.bytes[:64 * 17 + 1])
+    yield 'champsim/cut-short', bytes(c.bytes[:64 * 3 + 20])
+    yield 'drmemtrace/entries-64', b'\0' + bytes(d.bytes[12:])
+    yield 'drmemtrace/entries-32', b'\1' + bytes(d32.bytes[16:])
+    yield 'drmemtrace/first-64', b'\0' + bytes(d.bytes[12:252])
+    text = b'0123456789abcdef' * 40
+    parts = [text[:200], text[200:]]
+    yield 'input/plain', text
+    yield 'input/members.gz', gzip_of(parts[0]) + gzip_of(parts[1]) + bytes(9)
+    yield 'input/streams.xz', lzma.compress(parts[0], check=lzma.CHECK_CRC32) + lzma.compress(parts[1])
+    yield 'input/frames.zst', zstd_of(text)
+    yield 'input/deflated.zip', zip_of(parts)
+    yield 'input/stored.zip', zip_of(parts, method=zipfile.ZIP_STORED)
+    yield 'input/streamed.zip', zip_of(parts, streamed=True)
+    yield 'input/large.zip', zip_of(parts, streamed=True, zip64=True)
+
+
 def main():
+    if sys.argv[1] == '--corpus':
+        for name, data in corpus():
+            path = os.path.join(sys.argv[2], name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, 'wb') as f:
+                f.write(data)
+        return
     folder = sys.argv[1]
     os.makedirs(folder, exist_ok=True)
     made = list(samples())
