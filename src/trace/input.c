@@ -109,7 +109,8 @@ struct trace_input *input_open(int fd, const char *name, struct trace_error *err
 	if (!in->packing)
 		return in;
 	in->state = calloc(1, in->packing->state_bytes);
-	if (!in->state || in->packing->begin(in)) {
+	in->unpacked = malloc(INPUT_UNPACKED);
+	if (!in->state || !in->unpacked || in->packing->begin(in)) {
 		trace_fail(err, TRACE_EXIT_INPUT, "%s: out of memory for its %s data", name, in->packing->name);
 		in->packing = NULL;
 		input_close(in);
@@ -118,12 +119,29 @@ struct trace_input *input_open(int fd, const char *name, struct trace_error *err
 	return in;
 }
 
+static ssize_t read_unpacked(struct trace_input *in, void *buf, size_t n)
+{
+	ssize_t got;
+
+	if (in->unpacked_pos == in->unpacked_len) {
+		got = in->why[0] ? -1 : in->packing->unpack(in, in->unpacked, INPUT_UNPACKED);
+		if (got <= 0)
+			return got;
+		in->unpacked_pos = 0;
+		in->unpacked_len = (size_t)got;
+	}
+	n = MIN(n, in->unpacked_len - in->unpacked_pos);
+	memcpy(buf, in->unpacked + in->unpacked_pos, n);
+	in->unpacked_pos += n;
+	return (ssize_t)n;
+}
+
 ssize_t input_read(struct trace_input *in, void *buf, size_t n)
 {
+	if (in->packing)
+		return read_unpacked(in, buf, n);
 	if (in->why[0])
 		return -1;
-	if (in->packing)
-		return in->packing->unpack(in, buf, n);
 	if (in->pos < in->len) {
 		n = MIN(n, in->len - in->pos);
 		memcpy(buf, in->raw + in->pos, n);
@@ -147,7 +165,7 @@ int input_rewind(struct trace_input *in)
 {
 	if (lseek(in->fd, 0, SEEK_SET) < 0)
 		return -1;
-	in->pos = in->len = 0;
+	in->pos = in->len = in->unpacked_pos = in->unpacked_len = 0;
 	in->base = 0;
 	in->why[0] = '\0';
 	if (in->packing) {
@@ -164,6 +182,7 @@ void input_close(struct trace_input *in)
 		in->packing->end(in);
 	close(in->fd);
 	free(in->state);
+	free(in->unpacked);
 	free(in);
 }
 

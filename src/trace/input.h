@@ -33,7 +33,7 @@ size_t input_suffix(const char *name);
 
 /* ---- For packings: one file each ---- */
 
-enum { INPUT_RAW = 64 * 1024, INPUT_MAGIC_MAX = 8 };
+enum { INPUT_RAW = 64 * 1024, INPUT_UNPACKED = 64 * 1024, INPUT_MAGIC_MAX = 8 };
 
 struct input_packing {
 	const char *name, *suffix;
@@ -41,7 +41,7 @@ struct input_packing {
 	size_t state_bytes;
 	/* Makes state ready for a file's first byte; also after end(). 0 or -1 without memory. */
 	int (*begin)(struct trace_input *in);
-	/* As input_read(), which has seen to it that in->why is empty. Bytes made before damage are returned with why set. */
+	/* Up to n <= INPUT_UNPACKED bytes; 0 at the end; -1 damaged. Bytes made before damage are returned, with why set. */
 	ssize_t (*unpack)(struct trace_input *in, uint8_t *out, size_t n);
 	void (*end)(struct trace_input *in);
 };
@@ -54,6 +54,13 @@ struct trace_input {
 	void *state;         /* of the packing, zeroed once */
 	size_t pos, len;     /* what is unread of raw[] */
 	uint64_t base;       /* place of raw[0] in the file */
+	/*
+	 * Unpacked, always so much at a time: libraries keep back part of what they
+	 * decoded when they meet damage, and how much depends on what was asked for.
+	 * So what a damaged file gives does not depend on its reader.
+	 */
+	uint8_t *unpacked;
+	size_t unpacked_pos, unpacked_len;
 	char why[160];
 	uint8_t raw[INPUT_RAW];
 };

@@ -42,7 +42,6 @@ static ssize_t gzip_unpack(struct trace_input *in, uint8_t *out, size_t n)
 	struct gzip_state *s = in->state;
 	int rc;
 
-	n = MIN(n, (size_t)INPUT_RAW * 64);
 	s->z.next_out = out;
 	s->z.avail_out = (uInt)n;
 	while (s->z.avail_out) {

@@ -247,7 +247,6 @@ static ssize_t zip_unpack(struct trace_input *in, uint8_t *out, size_t n)
 	struct zip_state *s = in->state;
 	size_t made = 0;
 
-	n = MIN(n, (size_t)INPUT_RAW * 64);
 	while (made < n && !s->at_end && !in->why[0]) {
 		bool ended = false;
 		ssize_t some;
