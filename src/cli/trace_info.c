@@ -8,12 +8,13 @@
 #include "exp/pageset.h"
 #include "trace/qtr.h"
 
-enum { EVENT_KINDS = EV_SYSCALL + 1, PROCESSES_SHOWN = 12, TEXT_MAX = 200 };
+enum { PROCESSES_SHOWN = 12, TEXT_MAX = 200 };
 
-static const char *const event_names[EVENT_KINDS] = {
+static const char *const event_names[EV_KINDS] = {
 	[EV_SWITCH] = "switch", [EV_MMAP] = "mmap", [EV_MUNMAP] = "munmap", [EV_BRK] = "brk", [EV_MPROTECT] = "mprotect",
 	[EV_MREMAP] = "mremap", [EV_MADVISE_FREE] = "madvise", [EV_FORK] = "fork", [EV_VFORK_SHARED] = "vfork",
 	[EV_EXEC] = "exec", [EV_EXIT] = "exit", [EV_THREAD] = "thread", [EV_SYSCALL] = "syscall",
+	[EV_CONTENT] = "content",
 };
 
 struct process_count {
@@ -22,7 +23,7 @@ struct process_count {
 };
 
 struct summary {
-	uint64_t kind[3], events[EVENT_KINDS], nevents, refs;
+	uint64_t kind[3], events[EV_KINDS], nevents, refs;
 	uint64_t first, last;      /* gva: lowest, and highest with its size; lower half first */
 	struct pageset pages, threads;
 	struct process_count *process;
@@ -175,7 +176,7 @@ static void text(struct summary *s, struct trace *t)
 	printf("  references  %s: %s fetches, %s loads, %s stores\n", human_count(a, s->refs), human_count(b, s->kind[ACC_EXEC]),
 	       human_count(c, s->kind[ACC_READ]), human_count(d, s->kind[ACC_WRITE]));
 	printf("  events      ");
-	for (unsigned i = 0; i < EVENT_KINDS; i++) {
+	for (unsigned i = 0; i < EV_KINDS; i++) {
 		if (!s->events[i])
 			continue;
 		printf("%s%s %s", between, human_count(a, s->events[i]), event_names[i]);
@@ -201,7 +202,7 @@ static json_t *document(const struct summary *s, struct trace *t)
 	json_t *events = json_object(), *processes = json_array();
 	char line[TEXT_MAX];
 
-	for (unsigned i = 0; i < EVENT_KINDS; i++)
+	for (unsigned i = 0; i < EV_KINDS; i++)
 		if (s->events[i])
 			json_object_set_new(events, event_names[i], json_integer((json_int_t)s->events[i]));
 	for (unsigned i = 0; i < s->nprocesses; i++)

@@ -30,7 +30,7 @@ struct trace_sink {
 	size_t n;
 	uint32_t pid, tid;  /* who runs */
 	uint32_t only_pid;  /* whose references were written, where the format has no column for it; 0: none yet */
-	uint64_t lost;      /* events */
+	uint64_t lost;      /* events, in text; in .qtr: pages whose bytes stay behind */
 };
 
 static char *put_text(char *out, const char *text)
@@ -229,9 +229,16 @@ static int write_text(struct trace_sink *s, const struct trace_block *b, struct 
 	return 0;
 }
 
+static int write_qtr(struct trace_sink *s, const struct trace_block *b, struct trace_error *err)
+{
+	for (uint32_t i = 0; i < b->nevents; i++)
+		s->lost += b->events[i].kind == EV_CONTENT;
+	return qtr_write(s->qtr, b, err);
+}
+
 int sink_write(struct trace_sink *s, const struct trace_block *b, struct trace_error *err)
 {
-	return s->qtr ? qtr_write(s->qtr, b, err) : write_text(s, b, err);
+	return s->qtr ? write_qtr(s, b, err) : write_text(s, b, err);
 }
 
 int sink_close(struct trace_sink *s, struct trace_error *err)
@@ -252,5 +259,7 @@ int sink_close(struct trace_sink *s, struct trace_error *err)
 
 const char *sink_lost(const struct trace_sink *s)
 {
-	return s->lost ? "left out: memory calls, forks, ends of processes, system calls" : "";
+	if (!s->lost)
+		return "";
+	return s->qtr ? "left out: the bytes of files' pages" : "left out: memory calls, forks, ends of processes, system calls";
 }
