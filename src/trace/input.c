@@ -46,14 +46,27 @@ static ssize_t read_some(struct trace_input *in, void *buf, size_t n)
 	return got;
 }
 
+/*
+ * Always all of raw[], fewer only at the file's end: how a file is cut into
+ * pieces must not depend on what a pipe or a disk gives at a time, for libraries
+ * judge some damaged data by it. An error behind good bytes comes again.
+ */
+static bool fill_up(struct trace_input *in)
+{
+	ssize_t got = 1;
+
+	while (in->len < sizeof(in->raw) && (got = read_some(in, in->raw + in->len, sizeof(in->raw) - in->len)) > 0)
+		in->len += (size_t)got;
+	if (got < 0 && in->len)
+		in->why[0] = '\0';
+	return in->len > 0;
+}
+
 bool input_fill(struct trace_input *in)
 {
 	in->base += in->len;
 	in->pos = in->len = 0;
-	ssize_t got = read_some(in, in->raw, sizeof(in->raw));
-
-	in->len = got > 0 ? (size_t)got : 0;
-	return got > 0;
+	return fill_up(in);
 }
 
 bool input_take(struct trace_input *in, void *out, size_t n)
@@ -108,6 +121,7 @@ struct trace_input *input_open(int fd, const char *name, struct trace_error *err
 	}
 	if (!in->packing)
 		return in;
+	fill_up(in);
 	in->state = calloc(1, in->packing->state_bytes);
 	in->unpacked = malloc(INPUT_UNPACKED);
 	if (!in->state || !in->unpacked || in->packing->begin(in)) {
