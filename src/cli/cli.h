@@ -165,6 +165,7 @@ int command_record(int argc, char **argv);
 int command_list(int argc, char **argv);
 int command_check_plugin(int argc, char **argv);
 int command_shell(int argc, char **argv);
+int command_trace(int argc, char **argv);
 /* The menu program of the classroom: reads in, writes out, to the end of either. */
 int classic_session(FILE *in, FILE *out);
 /* All of the program but main(): also for tests. */

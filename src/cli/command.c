@@ -14,6 +14,7 @@ static const struct command {
 	{ "explain", "every reference of one translation, in order", command_explain },
 	{ "record", "a program's references into a trace file (.qtr)", command_record },
 	{ "shell", "the classroom's menu program (--classic)", command_shell },
+	{ "trace", "what is in a trace; parts of it, several as one, other formats, damage", command_trace },
 	{ "list", "what there is: schemes, organisations, modes, formats, machines, …", command_list },
 	{ "check-plugin", "hold what a plug-in brings to the conformance suite", command_check_plugin },
 	{ "tour", NULL, NULL }, { "quiz", NULL, NULL }, { "report", NULL, NULL },

@@ -115,6 +115,7 @@ static void list_traces(void)
 
 	for (unsigned i = 0; (name = trace_format_name(i, &summary)) != NULL; i++)
 		row(name, summary);
+	row(".gz .xz .zst .zip", "any of them packed: unpacked as it is read");
 }
 
 static void list_guests(void)

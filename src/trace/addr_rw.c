@@ -27,6 +27,7 @@ const struct text_syntax addr_rw_syntax = {
 	.format = {
 		.name = "addr-rw",
 		.alias = "arw",
+		.suffix = ".arw",
 		.summary = "lines \"ADDR R|W\", as many course exercises use",
 		.recognises = text_recognises,
 		.open = text_open,

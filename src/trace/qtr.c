@@ -6,7 +6,6 @@
  * that ends after a whole block, or with a block whose head was never written,
  * is what a killed recorder leaves: a valid trace that is not closed.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -29,10 +28,8 @@ static size_t read_bytes(struct qtr_reader *r, void *out, size_t n)
 	memcpy(out, r->file.buf + r->buf_pos, done);
 	r->buf_pos += done;
 	while (done < n) {
-		ssize_t got = read(r->file.fd, (char *)out + done, n - done);
+		ssize_t got = input_read(r->file.in, (char *)out + done, n - done);
 
-		if (got < 0 && errno == EINTR)
-			continue;
 		if (got <= 0)
 			break;
 		done += (size_t)got;

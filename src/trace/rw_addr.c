@@ -27,6 +27,7 @@ static const char *parse_line(struct text_reader *r, const char *p, const char *
 const struct text_syntax rw_addr_syntax = {
 	.format = {
 		.name = "rw-addr",
+		.suffix = ".rwa",
 		.summary = "lines \"R|W ADDR [SIZE]\" (also L, S, I, X, M)",
 		.recognises = text_recognises,
 		.open = text_open,

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
 #include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 #include "trace/text.h"
 
@@ -82,12 +80,10 @@ static void refill(struct text_reader *r)
 	memmove(r->file.buf, r->file.buf + r->pos, r->len - r->pos);
 	r->len -= r->pos;
 	r->pos = 0;
-	do
-		got = read(r->file.fd, r->file.buf + r->len, TEXT_BUF - r->len);
-	while (got < 0 && errno == EINTR);
+	got = trace_file_read(&r->file, r->file.buf + r->len, TEXT_BUF - r->len);
 	if (got < 0) {
 		r->lines++;
-		damaged(r, strerror(errno));
+		damaged(r, trace_file_why(&r->file));
 	}
 	r->at_eof = got <= 0;
 	r->len += got > 0 ? (size_t)got : 0;
@@ -134,8 +130,10 @@ static int text_read(struct trace *t, struct trace_block *b, struct trace_error 
 		if (unlikely(wrong))
 			damaged(r, wrong);
 	}
-	if (b->nrefs)
+	if (b->nrefs) {
+		r->file.barren = 0;
 		return 1;
+	}
 	if (!r->damage.exit_code)
 		return 0;
 	*err = r->damage;

@@ -15,10 +15,11 @@
 
 /* In the order of asking: the strictest shapes first. */
 static const struct trace_format *const formats[] = {
-	&qtr_format, &lackey_syntax.format, &rw_addr_syntax.format, &addr_rw_syntax.format, &csv_syntax.format,
+	&qtr_format, &drmemtrace_format, &lackey_syntax.format, &rw_addr_syntax.format, &addr_rw_syntax.format,
+	&csv_syntax.format, &champsim_format,
 };
 
-#define FORMAT_NAMES "lackey, addr-rw, rw-addr, csv, qtr"
+#define FORMAT_NAMES "lackey, addr-rw, rw-addr, csv, champsim, drmemtrace, qtr"
 
 int trace_fail(struct trace_error *err, int exit_code, const char *fmt, ...)
 {
@@ -53,16 +54,17 @@ void *trace_file_open(const struct trace_format *f, const struct trace_ops *ops,
 {
 	struct trace_file *file = calloc(1, bytes);
 	char *buf = malloc(MAX(buf_bytes, head->n)), *name = strdup(head->name);
+	struct trace t = { .ops = ops, .name = name, .format = f->name, .packing = input_packing(head->in) };
 
 	if (!file || !buf || !name) {
 		free(file);
 		free(buf);
 		free(name);
-		close(head->fd);
 		trace_fail(err, TRACE_EXIT_INPUT, "%s: out of memory", head->name);
+		input_close(head->in);
 		return NULL;
 	}
-	*file = (struct trace_file){ .t = { .ops = ops, .name = name, .format = f->name }, .fd = head->fd, .buf = buf };
+	*file = (struct trace_file){ .t = t, .in = head->in, .fd = head->fd, .buf = buf };
 	if (head->n)
 		memcpy(buf, head->bytes, head->n);
 	return file;
@@ -72,16 +74,35 @@ int trace_file_rewind(struct trace *t, struct trace_error *err)
 {
 	struct trace_file *file = container_of(t, struct trace_file, t);
 
-	if (lseek(file->fd, 0, SEEK_SET) < 0)
+	if (input_rewind(file->in))
 		return trace_fail(err, TRACE_EXIT_INPUT, "%s: cannot be read twice; save it in a file first", t->name);
+	file->barren = 0;
 	return 0;
+}
+
+ssize_t trace_file_read(struct trace_file *file, void *buf, size_t n)
+{
+	ssize_t got;
+
+	if (unlikely(file->barren > TRACE_BARREN_MAX && file->t.packing))
+		return -1;
+	got = input_read(file->in, buf, n);
+	file->barren += got > 0 ? (uint64_t)got : 0;
+	return got;
+}
+
+const char *trace_file_why(const struct trace_file *file)
+{
+	const char *why = input_why(file->in);
+
+	return *why ? why : "256 MiB were unpacked without one reference in them";
 }
 
 void trace_file_close(struct trace *t)
 {
 	struct trace_file *file = container_of(t, struct trace_file, t);
 
-	close(file->fd);
+	input_close(file->in);
 	free(file->buf);
 	free(t->name);
 	free(file);
@@ -99,39 +120,41 @@ static const struct trace_format *format_by_name(const char *name, size_t n)
 	return NULL;
 }
 
+/* Does the name, n bytes of it, end in one of the suffixes? */
+static bool has_suffix(const char *file, size_t n, const char *suffixes)
+{
+	while (*suffixes) {
+		size_t len = strcspn(suffixes, " ");
+
+		if (n > len && !strncasecmp(file + n - len, suffixes, len))
+			return true;
+		suffixes += len;
+		suffixes += *suffixes == ' ';
+	}
+	return false;
+}
+
 static const struct trace_format *format_by_suffix(const char *file)
 {
-	size_t n = strlen(file);
+	size_t n = strlen(file) - input_suffix(file);
 
-	for (unsigned i = 0; i < ARRAY_SIZE(formats); i++) {
-		const char *suffix = formats[i]->suffix;
-
-		if (suffix && n > strlen(suffix) && !strcasecmp(file + n - strlen(suffix), suffix))
+	for (unsigned i = 0; i < ARRAY_SIZE(formats); i++)
+		if (formats[i]->suffix && has_suffix(file, n, formats[i]->suffix))
 			return formats[i];
-	}
 	return NULL;
 }
 
-/* Reads the file's beginning: up to TRACE_HEAD_BYTES, fewer only at its end. -errno. */
-static int read_head(int fd, char *head, bool *whole)
+/* Reads the file's beginning: up to TRACE_HEAD_BYTES, fewer only at its end or where it is damaged. */
+static void read_head(struct trace_head *head, char *bytes)
 {
-	int n = 0;
+	while (head->n < TRACE_HEAD_BYTES) {
+		ssize_t got = input_read(head->in, bytes + head->n, TRACE_HEAD_BYTES - head->n);
 
-	*whole = false;
-	while (n < TRACE_HEAD_BYTES) {
-		ssize_t got = read(fd, head + n, (size_t)(TRACE_HEAD_BYTES - n));
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return -errno;
-		if (got == 0) {
-			*whole = true;
-			break;
-		}
-		n += (int)got;
+		head->whole = got == 0;
+		if (got <= 0)
+			return;
+		head->n += (size_t)got;
 	}
-	return n;
 }
 
 static int open_input(const char *file, struct trace_error *err)
@@ -159,17 +182,20 @@ static struct trace *open_file(const char *file, const struct trace_format *f, s
 		.fd = open_input(file, err),
 		.bytes = bytes,
 	};
-	int n;
 
 	if (head.fd < 0)
 		return NULL;
-	n = read_head(head.fd, bytes, &head.whole);
-	if (n < 0) {
-		trace_fail(err, TRACE_EXIT_INPUT, "%s: cannot be read: %s", head.name, strerror(-n));
-		close(head.fd);
+	head.in = input_open(head.fd, head.name, err);
+	if (!head.in)
+		return NULL;
+	if (input_packing(head.in))
+		head.fd = -1;
+	read_head(&head, bytes);
+	if (!head.n && *input_why(head.in)) {
+		trace_fail(err, TRACE_EXIT_INPUT, "%s: cannot be read: %s", head.name, input_why(head.in));
+		input_close(head.in);
 		return NULL;
 	}
-	head.n = (size_t)n;
 	if (!f)
 		f = format_by_suffix(file);
 	for (unsigned i = 0; !f && i < ARRAY_SIZE(formats); i++)
@@ -177,10 +203,10 @@ static struct trace *open_file(const char *file, const struct trace_format *f, s
 			f = formats[i];
 	if (!f) {
 		trace_fail(err, TRACE_EXIT_INPUT,
-			   n ? "%s: no known trace format; say which: trace:FORMAT:FILE, FORMAT one of " FORMAT_NAMES
-			     : "%s: the file is empty; record it again, or name another",
+			   head.n ? "%s: no known trace format; say which: trace:FORMAT:FILE, FORMAT one of " FORMAT_NAMES
+				  : "%s: the file is empty; record it again, or name another",
 			   head.name);
-		close(head.fd);
+		input_close(head.in);
 		return NULL;
 	}
 	return f->open(f, &head, err);
@@ -216,6 +242,14 @@ struct trace *qtr_open(const char *path, struct trace_error *err)
 int trace_rewind(struct trace *t, struct trace_error *err)
 {
 	return t->ops->rewind(t, err);
+}
+
+const char *trace_describe(const struct trace *t, enum trace_text which, char *out, size_t n)
+{
+	*out = '\0';
+	if (t->ops->describe)
+		t->ops->describe(t, which, out, n);
+	return out;
 }
 
 void trace_close(struct trace *t)

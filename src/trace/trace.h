@@ -56,6 +56,11 @@ struct trace_error {
 	int exit_code;  /* 2 or 3 as design.md section 6 */
 };
 
+enum trace_text {
+	TRACE_ORIGIN,   /* what was recorded, and by what */
+	TRACE_LEFT_OUT, /* what of the file became neither reference nor event, so far */
+};
+
 struct trace;
 struct trace_ops {
 	/* 1: block filled (nrefs > 0); 0: the end; -1: damaged, *err set, nothing more follows. */
@@ -63,12 +68,15 @@ struct trace_ops {
 	/* Back to the start; -1 with *err where that cannot be (a pipe). */
 	int (*rewind)(struct trace *t, struct trace_error *err);
 	void (*close)(struct trace *t);
+	/* Text of one line, "" if there is nothing to say. May be NULL. */
+	void (*describe)(const struct trace *t, enum trace_text which, char *out, size_t n);
 };
 
 struct trace {
 	const struct trace_ops *ops;
 	char *name; /* as the user gave it */
 	const char *format;
+	const char *packing; /* how the file is packed ("xz"); NULL: it is not */
 	bool tells_calls; /* EV_SYSCALL stands for each system call, other events are what calls did */
 };
 
@@ -87,6 +95,8 @@ static inline int trace_read(struct trace *t, struct trace_block *b, struct trac
 int trace_rewind(struct trace *t, struct trace_error *err);
 /* `source` so many times over, rewound in between; takes it unless it returns NULL (no memory). */
 struct trace *trace_repeat(struct trace *source, uint64_t times);
+/* As ops->describe, "" where there is none. Returns out. */
+const char *trace_describe(const struct trace *t, enum trace_text which, char *out, size_t n);
 void trace_close(struct trace *t);
 
 /* For `quire list`: i-th, NULL past the end. */

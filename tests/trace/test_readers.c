@@ -356,7 +356,7 @@ static void test_names(void **state)
 
 	for (; trace_format_name(n, &summary); n++)
 		assert_true(summary && *summary);
-	assert_int_equal(n, 5);
+	assert_int_equal(n, 7);
 }
 
 int main(void)
