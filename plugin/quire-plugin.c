@@ -434,8 +434,9 @@ int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
 	setup.qemu = exe;
 	setup.plugin = here.dli_fname;
 	ctl = relay_attach(ctl_path);
+	/* The recorder was killed: the program runs on, unrecorded. */
 	if (!ctl)
-		return -1;
+		return errno == ENOENT ? 0 : -1;
 	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);
 	qemu_plugin_register_vcpu_syscall_cb(id, on_syscall);
 	qemu_plugin_register_vcpu_syscall_ret_cb(id, on_syscall_return);

@@ -8,6 +8,7 @@
 
 #include "cli/cli.h"
 #include "exp/names.h"
+#include "trace/qtr.h"
 #include "trace/record.h"
 
 static bool has_prefix(const char *s, const char *prefix)
@@ -66,6 +67,18 @@ static int keep_stdin(struct work_source *s, const char *format, size_t format_l
 	return 0;
 }
 
+/* A recording that was killed is a valid trace: but its user should know. What else is wrong is said when it runs. */
+static void tell_if_cut(const char *spec)
+{
+	struct trace_error err = { 0 };
+	struct trace *t = trace_open(spec, &err);
+	struct qtr_info info;
+
+	if (t && is_qtr(t) && !qtr_info(t, &info, &err) && !info.closed)
+		fprintf(stderr, "quire: %s: its recording was cut short; it is used as far as it goes\n", t->name);
+	trace_close(t);
+}
+
 static int from_trace(struct work_source *s, const char *spec)
 {
 	size_t len = strlen(spec);
@@ -76,6 +89,7 @@ static int from_trace(struct work_source *s, const char *spec)
 	if (strcmp(spec, "-") == 0 || (len > 2 && strcmp(spec + len - 2, ":-") == 0))
 		return keep_stdin(s, spec, len - 1);
 	s->w.spec = strdup(spec);
+	tell_if_cut(spec);
 	return s->w.spec ? 0 : no_memory();
 }
 

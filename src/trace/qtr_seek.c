@@ -50,7 +50,7 @@ static bool load_index(struct qtr_reader *r, uint64_t size)
 		return false;
 	end = p;
 	good = n == sizeof(*end) && read_plain(r->file.fd, end->index_place, QTR_INDEX, &entries, &n);
-	if (good && n != end->blocks * sizeof(struct qtr_index_entry)) {
+	if (good && (n % sizeof(struct qtr_index_entry) || n / sizeof(struct qtr_index_entry) != end->blocks)) {
 		free(entries);
 		good = false;
 	}

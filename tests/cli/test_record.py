@@ -162,7 +162,10 @@ class Record(unittest.TestCase):
         lines = subprocess.run([DUMP, path('k.qtr')], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.assertEqual(lines.returncode, 0, lines.stderr)
         self.assertGreater(lines.stdout.count(b'\n'), 100000)
-        self.assertGreater(self.result('trace:' + path('k.qtr'))['refs'], 100000)
+        done = quire('run', '--json', '-', '--limit', '1M', 'trace:' + path('k.qtr'))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn('cut short', done.stderr)
+        self.assertGreater(json.loads(done.stdout)['refs'], 100000)
 
 
 if __name__ == '__main__':
