@@ -127,11 +127,9 @@ static bool walk_once(struct vcpu *v, struct mmu_fault *f, enum segment seg, con
 		      struct xlat *x, enum access_status *s)
 {
 	struct mmu *mmu = v->mmu;
-
 	struct cache_feed *caches = seg == SEG_PAGED ? mmu->cpu->caches : NULL;
 
 	walk_begin(f, half);
-
 	if (unlikely(caches != NULL))
 		cache_feed_walk_begin(caches);
 	enum walked w = mmu->ops->walk(v, f);
@@ -201,6 +199,7 @@ struct guest_half quick_half(const struct vcpu *v, uint64_t gva, uint64_t pte, u
 	return (struct guest_half){
 		.gpa = GPA(gpt_frame(fmt, pte) << PAGE_SHIFT | (gva & PAGE_MASK)),
 		.rights = gpt_rights(fmt, 0, pte) & (uint8_t)~RIGHT_G,
+		.order = ORDER_4K,
 		.refs = refs,
 	};
 }

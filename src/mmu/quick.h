@@ -12,7 +12,7 @@
  * that may not be written) ends the look, and the long way begins anew. In two
  * dimensions the guest's half is settled before the second half is looked
  * at; then the long way goes on from there. So which way is taken shows in
- * nothing but time (tests/mmu/quick.c).
+ * nothing but time (tests/guestos/quick.c).
  *
  * Inlined into run.c and run_wide.c. What does not change during a run of
  * references is worked out once for it (quick_prepare).

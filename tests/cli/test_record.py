@@ -135,7 +135,7 @@ class Record(unittest.TestCase):
         self.assertEqual(quire('record', '--help').returncode, 0)
 
     def start_endless(self):
-        p = subprocess.Popen([QUIRE, 'record', '-o', path('k.qtr'), '--', 'sh', '-c', 'while :; do :; done'],
+        p = subprocess.Popen([QUIRE, 'record', '-o', path('k.qtr'), '--', 'sh', '-c', 'ulimit -t 60; while :; do :; done'],
                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         for _ in range(600):
             time.sleep(0.1)
