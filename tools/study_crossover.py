@@ -35,9 +35,9 @@ def row_of(where, miss, changes, runs):
 
 
 def grid(runner, small):
-    footprint, counted = ('64M', 1) if small else ('128M', 3)
+    footprint, counted = ('128M', 1) if small else ('128M', 3)
     miss = [0.003, 0.1] if small else MISS
-    changes = [0, 0.0001, 0.001] if small else CHANGES
+    changes = [0, 0.0003, 0.001] if small else CHANGES
     windows = [('anywhere', '')] if small else [('anywhere', ''), ('one table', ',pages=512')]
     points = [(w, key, m, c) for w, key in windows for m in miss for c in changes
               if w == 'anywhere' or m in (0.01, 0.1)]
