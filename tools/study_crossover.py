@@ -7,7 +7,7 @@ import studybase as sb
 SCHEMES = ['nested/radix', 'shadow', 'shadow+lazy', 'agile', 'adaptive']
 POLICIES = ['agile', 'adaptive']
 MISS = [0.003, 0.01, 0.03, 0.1, 0.3]
-CHANGES = [0, 0.00001, 0.0001, 0.0003, 0.001]
+CHANGES = [0, 0.00001, 0.0001, 0.0003, 0.001, 0.003]
 BOUND = 5.0  # per cent
 PHASE = 4  # millions of references
 PHASE_MARKS = 8  # half phases
