@@ -85,7 +85,7 @@ def other_tables(runner, small):
     # Few pages have few misses: there the references make up for it.
     points = [(o, m, c) for o in (['inverted'] if small else ['inverted', 'hashed'])
               for m, c in ((1 if small else 0.1, 0), (0.1, 0.0001), (0.01, 0.001))]
-    footprint, refs, warm = ('8M', '4M', '3M') if small else ('16M', '14M', '11M')
+    footprint, refs, warm = ('8M', '10M', '9M') if small else ('16M', '14M', '11M')
     runs = runner.compare([['--schemes', ','.join(schemes), '--guest-pt', o, '--warmup', warm,
                             f'synth:churn,refs={refs},footprint={footprint},miss={text_of(m)},changes={text_of(c)}']
                            for o, m, c in points])
