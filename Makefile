@@ -9,7 +9,7 @@ BUILD = $(ROOT)/build
 PREFIX ?=
 FUZZ_SECONDS ?= 600
 
-.PHONY: all deps demo check check-long bench install clean help
+.PHONY: all deps demo check check-long bench study-crossover study-tables install clean help
 .DEFAULT_GOAL := all
 
 all:
@@ -36,6 +36,12 @@ check-long:
 bench: deps
 	@"$(ROOT)/tools/bench"
 
+# PROGRAM="gcc -c x.c": a program that study-tables records too.
+study-crossover study-tables:
+	@"$(ROOT)/tools/deps" build run study
+	@$(MAKE) --no-print-directory -C "$(ROOT)" all
+	@"$(ROOT)/tools/study" $(@:study-%=%) $(if $(PROGRAM),--program "$$PROGRAM")
+
 install: all
 	@test -z "$(PREFIX)" || meson configure "$(BUILD)" "-Dprefix=$(PREFIX)"
 	@meson install -C "$(BUILD)"
@@ -50,5 +56,7 @@ help:
 	@echo "make check       every test, under gcc, sanitizers and clang, and the checks on the source: under 15 minutes"
 	@echo "make check-long  fuzzers (FUZZ_SECONDS=$(FUZZ_SECONDS) each), long equivalence runs, coverage"
 	@echo "make bench       benchmarks of a release build"
+	@echo "make study-crossover, make study-tables [PROGRAM='gcc -c x.c']"
+	@echo "                 the studies of docs/studies: measured, drawn and checked anew, in some minutes each"
 	@echo "make install     into PREFIX=/usr/local (DESTDIR is honoured)"
 	@echo "make clean       remove build/ and build-*/"

@@ -13,9 +13,10 @@
  *                                              change of root and fence; an emulated
  *                                              store for each store to a table that
  *                                              translations were read from; a fill for
- *                                              each of those, or for each A or D that
- *                                              the walker set, whichever were more; the
- *                                              exits there are
+ *                                              each of those (of several to one entry in
+ *                                              a row, without a walk between, for one),
+ *                                              or for each A or D that the walker set,
+ *                                              whichever were more; the exits there are
  *   shadow    exits                            for nested: TLB misses times the p2m loads
  *                                              that one cost when it ran last; hidden faults
  *
@@ -48,6 +49,9 @@ struct adaptive {
 	struct since since;
 	uint64_t loads;        /* of the p2m by the program's walks in this interval */
 	uint64_t stores;       /* to tables, while nested */
+	uint64_t changed;      /* of those, the ones whose entry a walk may have met before the next store to it */
+	uint64_t last_store;   /* gpa; and how many walks there had been */
+	uint64_t last_walks;
 	uint64_t usual;        /* p2m loads a walk, in 256ths */
 	uint64_t regret;
 	uint64_t paid;         /* for moving here, and not yet spent: filling tables is no reason to regret it */
@@ -80,7 +84,7 @@ static void begin(struct mmu *mmu)
 		.fences = s->guest_fences,
 		.ad = s->ad_updates,
 	};
-	a->loads = a->stores = 0;
+	a->loads = a->stores = a->changed = 0;
 }
 
 /* What the hypervisor did in this interval, as results count it. */
@@ -98,7 +102,7 @@ static uint64_t shadow_estimated(const struct mmu *mmu)
 {
 	const struct adaptive *a = mmu->adaptive;
 	const struct vm_stats *s = &mmu->vm->stats;
-	uint64_t fills = MAX(a->stores, s->ad_updates - a->since.ad);
+	uint64_t fills = MAX(a->changed, s->ad_updates - a->since.ad);
 
 	return exits_measured(mmu) +
 	       price(mmu, COST_EXIT, s->true_faults - a->since.faults) +
@@ -285,12 +289,26 @@ static void zap(struct mmu *mmu, gfn_t gfn, uint64_t n, uint8_t keep)
 	mmu->adaptive->sub->zap(mmu, gfn, n, keep);
 }
 
+/* Rights taken and given back are two trapped stores for a shadow, and one fill. */
+static void note_store(struct mmu *mmu, gpa_t gpa)
+{
+	struct adaptive *a = mmu->adaptive;
+	uint64_t walks = mmu->vm->stats.walks;
+
+	if (!track_has(mmu, gpa_to_gfn(gpa)))
+		return;
+	a->stores++;
+	a->changed += gpa.v != a->last_store || walks != a->last_walks;
+	a->last_store = gpa.v;
+	a->last_walks = walks;
+}
+
 static void table_store(struct mmu *mmu, gpa_t gpa, uint64_t len, bool emulated)
 {
 	if (mmu->adaptive->sub->table_store)
 		mmu->adaptive->sub->table_store(mmu, gpa, len, emulated);
 	else
-		mmu->adaptive->stores += track_has(mmu, gpa_to_gfn(gpa));
+		note_store(mmu, gpa);
 }
 
 static void drop_range(struct mmu *mmu, struct space *s, uint64_t va, uint64_t bytes)

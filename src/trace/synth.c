@@ -9,7 +9,7 @@
 
 static const struct synth_kind *const kinds[] = {
 	&synth_stream, &synth_gups, &synth_chase, &synth_zipf,
-	&synth_stackheap, &synth_forkstorm, &synth_switchstorm, &synth_tablestorm,
+	&synth_stackheap, &synth_forkstorm, &synth_switchstorm, &synth_tablestorm, &synth_churn,
 };
 
 enum value_type { VALUE_COUNT, VALUE_SIZE, VALUE_ADDRESS, VALUE_REAL };
@@ -30,6 +30,9 @@ static const struct key {
 	[KEY_QUANTUM] = {"quantum", VALUE_COUNT, 1000, 1, 1e12},
 	[KEY_PAGES] = {"pages", VALUE_COUNT, 64, 1, 1e9},
 	[KEY_PROTECT] = {"protect", VALUE_REAL, 0.25, 0, 1},
+	[KEY_MISS] = {"miss", VALUE_REAL, 0.01, 0, 1},
+	[KEY_CHANGES] = {"changes", VALUE_REAL, 0.0001, 0, 1},
+	[KEY_PHASE] = {"phase", VALUE_COUNT, 0, 0, 1e12},
 };
 
 enum { COMMON_KEYS = 1 << KEY_REFS | 1 << KEY_FOOTPRINT | 1 << KEY_BASE };

@@ -12,7 +12,7 @@
 
 enum synth_key {
 	KEY_REFS, KEY_FOOTPRINT, KEY_BASE, KEY_WRITES, KEY_STRIDE, KEY_THETA, KEY_STACK, KEY_PROCS, KEY_QUANTUM,
-	KEY_PAGES, KEY_PROTECT, SYNTH_KEYS
+	KEY_PAGES, KEY_PROTECT, KEY_MISS, KEY_CHANGES, KEY_PHASE, SYNTH_KEYS
 };
 
 /* One step may append so many items (references and events). */
@@ -89,6 +89,6 @@ void shuffle_init(struct synth_shuffle *p, uint64_t n, uint64_t key);
 uint64_t shuffle_of(const struct synth_shuffle *p, uint64_t i);
 
 extern const struct synth_kind synth_stream, synth_gups, synth_chase, synth_zipf, synth_stackheap, synth_forkstorm,
-	synth_switchstorm, synth_tablestorm;
+	synth_switchstorm, synth_tablestorm, synth_churn;
 
 #endif

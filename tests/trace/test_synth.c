@@ -78,7 +78,7 @@ static void test_determinism(void **state)
 static void test_processes_live(void **state)
 {
 	static const char *const specs[] = {"forkstorm,refs=50K,procs=3,pages=5", "switchstorm,refs=50K,procs=20,quantum=10",
-					    "tablestorm,refs=50K,pages=3", "stackheap,refs=1K"};
+					    "tablestorm,refs=50K,pages=3", "stackheap,refs=1K", "churn,refs=50K,protect=0.5"};
 
 	for (size_t i = 0; i < sizeof(specs) / sizeof(specs[0]); i++) {
 		static uint8_t alive[100000];
@@ -145,13 +145,56 @@ static void test_chase_is_one_cycle(void **state)
 	items_free(&all);
 }
 
+/* What churn does after its sweep: references outside the hot pages, and changes (an event each for taking and giving back). */
+static void count_churn(const char *spec, size_t from, size_t to, unsigned *misses, unsigned *changes)
+{
+	struct items all = make(spec, 4);
+	size_t refs = 0;
+	const uint64_t pages = 256, hot = 16;
+
+	*misses = *changes = 0;
+	for (size_t k = 0; k < all.n; k++) {
+		if (all.v[k].ref == REF_EVENT) {
+			*changes += all.v[k].ev.kind == EV_MPROTECT && all.v[k].ev.prot == PROT_BIT_R && refs >= pages + from &&
+				    refs < pages + to;
+			continue;
+		}
+		if (refs >= pages + from && refs < pages + to)
+			*misses += ref_gva(all.v[k].ref) >> PAGE_SHIFT < pages - hot;
+		refs++;
+	}
+	items_free(&all);
+}
+
+/* Each rate is what was asked for, whatever the other is; phases take turns. */
+static void test_churn_rates(void **state)
+{
+	unsigned misses, changes;
+
+	count_churn("churn,refs=200K,footprint=1M,base=0,miss=0.1,changes=0", 0, 100000, &misses, &changes);
+	assert_in_range(misses, 9000, 9700); /* 240 of 256 pages are not hot */
+	assert_int_equal(changes, 0);
+	count_churn("churn,refs=200K,footprint=1M,base=0,miss=0,changes=0.01", 0, 100000, &misses, &changes);
+	assert_in_range(changes, 999, 1001);
+	assert_int_equal(misses, changes); /* the page itself is written */
+	count_churn("churn,refs=200K,footprint=1M,base=0,miss=0.1,changes=0.01", 0, 100000, &misses, &changes);
+	assert_in_range(changes, 999, 1001);
+	assert_in_range(misses - changes, 8900, 9700);
+	count_churn("churn,refs=200K,footprint=1M,base=0,miss=0.1,changes=0.01,phase=50K", 0, 50000, &misses, &changes);
+	assert_int_equal(changes, 0);
+	assert_true(misses > 4000);
+	count_churn("churn,refs=200K,footprint=1M,base=0,miss=0.1,changes=0.01,phase=50K", 50000, 100000, &misses, &changes);
+	assert_in_range(changes, 499, 501);
+	assert_int_equal(misses, changes);
+}
+
 static void test_refusals(void **state)
 {
 	static const char *const wrong[] = {
 		"nosuch", "", "gups,refs", "gups,refs=", "gups,refs=0", "gups,refs=-1", "gups,refs=1Q", "gups,theta=1",
 		"gups,footprint=1", "gups,footprint=99999T", "gups,base=0x123", "gups,base=0x11112222333344445",
 		"zipf,theta=0", "zipf,theta=x", "zipf,writes=1.1", "stream,stride=1G", "gups,refs=1M,,", "forkstorm,procs=0",
-		"stackheap,footprint=4K",
+		"stackheap,footprint=4K", "churn,footprint=4K", "churn,miss=1.5", "churn,pages=0",
 	};
 
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
@@ -168,7 +211,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_counts_and_bounds), cmocka_unit_test(test_determinism),
 		cmocka_unit_test(test_processes_live), cmocka_unit_test(test_zipf_shares),
-		cmocka_unit_test(test_chase_is_one_cycle), cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_chase_is_one_cycle), cmocka_unit_test(test_churn_rates),
+		cmocka_unit_test(test_refusals),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
