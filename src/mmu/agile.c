@@ -367,7 +367,7 @@ static int fault(struct vcpu *v, struct mmu_fault *f)
 	    (gfn_flags(gfn_get(mmu->vm, gfn)) & GFN_WPROT)) {
 		if (f->gpa.v == f->violation.v) {
 			mmu->vm->stats.pf_taken++;
-			return shadow_table_write(mmu, gfn);
+			return shadow_table_write(mmu, f->gpa);
 		}
 		/* The walker's own A and D: this table is read as it is, below a nested one. */
 		agile_make_nested(mmu, gfn.v);

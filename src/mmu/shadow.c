@@ -160,17 +160,33 @@ static void say(struct mmu *mmu, const struct mmu_fault *f, const char *step, co
  * were walked for it, nobody stored to them, or it would have gone. So the
  * guest's leaf entry is all there is to read.
  */
-static bool starts_below(struct mmu *mmu, const struct mmu_fault *f, const struct shadow_fill *fill,
+static bool starts_below(struct mmu *mmu, const struct mmu_fault *f, struct shadow_fill *fill,
 			 struct guest_start *from)
 {
 	if (!mmu->shadow->be->leaf_page || mmu->shadow->hooks || mmu->vm->log || f->half)
 		return false;
-	const struct shadow_page *sp = mmu->shadow->be->leaf_page(mmu, fill->space, f->va);
+	struct shadow_page *sp = mmu->shadow->be->leaf_page(mmu, fill->space, f->va);
 
 	if (!sp || sp->role.level || sp->role.kind != SP_PLACED || sp->role.guest_level)
 		return false;
 	*from = (struct guest_start){ 0, sp->guest_table, sp->role.rights, INVALID_MFN };
+	fill->leaf = sp;
+	fill->zapped = mmu->vm->stats.mmu_shadow_zapped;
 	return true;
+}
+
+/* From the gva to where the memslot has it. */
+static uint64_t say_way_there(struct mmu *mmu, const struct mmu_fault *f, gfn_t gfn)
+{
+	uint64_t hva = 0;
+
+	memslot_gfn_to_hva(memslot_find(mmu->vm, gfn), gfn, &hva);
+	say(mmu, f, "exit", "no usable shadow entry: the guest is left", INVALID_GFN, 0, INVALID_MFN);
+	say(mmu, f, "error code", "what kind of access met it", INVALID_GFN, 0, INVALID_MFN);
+	say(mmu, f, "gva", "the address the guest used", INVALID_GFN, 0, INVALID_MFN);
+	say(mmu, f, "gva to gfn", "from the guest's own table entry", gfn, 0, INVALID_MFN);
+	say(mmu, f, "gfn to hva", "by the memslot's arithmetic", gfn, hva, INVALID_MFN);
+	return hva;
 }
 
 /* The guest's table, walked by the hypervisor; a bare access has none. */
@@ -185,8 +201,7 @@ static int find_gfn(struct mmu *mmu, struct mmu_fault *f, struct shadow_fill *fi
 		fill->walk = NULL;
 		f->gpa = GPA(f->va);
 	} else {
-		fill->in_part = starts_below(mmu, f, fill, &from);
-		if (fill->in_part)
+		if (starts_below(mmu, f, fill, &from))
 			guest_walk_from(&mmu->sw, f, &from);
 		else
 			guest_walk(&mmu->sw, f, WALK_COLD);
@@ -220,9 +235,10 @@ static bool may_unsync(struct mmu *mmu, gfn_t gfn)
 }
 
 /* A store to a protected table: let it out of step, or emulate; a flooded one is dropped. */
-int shadow_table_write(struct mmu *mmu, gfn_t gfn)
+int shadow_table_write(struct mmu *mmu, gpa_t gpa)
 {
 	struct vm_stats *st = &mmu->vm->stats;
+	gfn_t gfn = gpa_to_gfn(gpa);
 
 	st->mmu_pte_write++;
 	st->shadow_total++;
@@ -237,15 +253,22 @@ int shadow_table_write(struct mmu *mmu, gfn_t gfn)
 		mmu->shadow->hooks->trapped(mmu, gfn);
 		return MMU_EMULATE;
 	}
-	for_each_sp_of(mmu->shadow, gfn.v, sp)
+	for_each_sp_of(mmu->shadow, gfn.v, sp) {
 		sp->writes++;
+		if (mmu->shadow->be->ahead)
+			mmu->shadow->be->ahead(sp, gpa.v & PAGE_MASK);
+	}
 	/* This store is done here even so: entering it could protect the table anew (one that maps itself). */
 	sp_flood(mmu, gfn);
 	return MMU_EMULATE;
 }
 
-static int reserve(struct mmu *mmu)
+static int reserve(struct mmu *mmu, const struct shadow_fill *fill)
 {
+	/* One entry, in a page that is there. */
+	if (fill->leaf)
+		return rmap_reserve(mmu->vm->hv->m, 1);
+
 	int err = ptm_machine_reserve(&mmu->ptm, GPT_LEVELS_MAX);
 
 	if (!err)
@@ -295,12 +318,8 @@ static int fault(struct vcpu *v, struct mmu_fault *f)
 		return inject_guest(mmu, f);
 	if (r)
 		return r;
-	memslot_gfn_to_hva(memslot_find(vm, fill.gfn), fill.gfn, &hva);
-	say(mmu, f, "exit", "no usable shadow entry: the guest is left", INVALID_GFN, 0, INVALID_MFN);
-	say(mmu, f, "error code", "what kind of access met it", INVALID_GFN, 0, INVALID_MFN);
-	say(mmu, f, "gva", "the address the guest used", INVALID_GFN, 0, INVALID_MFN);
-	say(mmu, f, "gva to gfn", "from the guest's own table entry", fill.gfn, 0, INVALID_MFN);
-	say(mmu, f, "gfn to hva", "by the memslot's arithmetic", fill.gfn, hva, INVALID_MFN);
+	if (unlikely(vm->log != NULL))
+		hva = say_way_there(mmu, f, fill.gfn);
 	r = gfn_fault(vm, fill.gfn, write, &fill.map);
 	if (r)
 		return r;
@@ -311,8 +330,8 @@ static int fault(struct vcpu *v, struct mmu_fault *f)
 		count_fill(mmu, f);
 		return MMU_EMULATE;
 	}
-	if (write && (gfn_flags(gfn_get(vm, fill.gfn)) & GFN_WPROT)) {
-		r = shadow_table_write(mmu, fill.gfn);
+	if (write && !(fill.map.rights & RIGHT_W) && (gfn_flags(gfn_get(vm, fill.gfn)) & GFN_WPROT)) {
+		r = shadow_table_write(mmu, f->gpa);
 		if (r != MMU_FIXED)
 			return r;
 	} else {
@@ -324,7 +343,7 @@ static int fault(struct vcpu *v, struct mmu_fault *f)
 	uint64_t seq = vm->mmu_seq;
 
 	if (!r)
-		r = reserve(mmu);
+		r = reserve(mmu, &fill);
 	if (r)
 		return r;
 	if (seq != vm->mmu_seq)

@@ -58,7 +58,8 @@ struct shadow_fill {
 	struct space *space;
 	uint64_t va;
 	const struct walk *walk; /* of the guest's table; NULL: bare */
-	bool in_part;            /* it has only what stands below a shadow page that is linked in */
+	struct shadow_page *leaf; /* linked in: the walk has only what stands below it; NULL: the whole walk */
+	uint64_t zapped;         /* mmu_shadow_zapped when leaf was found: the same still, it is there still */
 	gfn_t gfn;
 	uint8_t guest_order, guest_rights; /* effective, A and D included */
 	struct gfn_mapping map;
@@ -73,10 +74,12 @@ struct shadow_backend {
 	void (*detach)(struct mmu *mmu);
 	/* Hardware's walk: f->walk (frame, order, rights; permissions not checked), f->dropped. False: nothing there. */
 	bool (*walk)(struct vcpu *v, struct mmu_fault *f);
-	/* MMU_RETRY: the page that a walk in part stood on is gone. */
+	/* MMU_RETRY: fill->leaf is gone. */
 	int (*enter)(struct mmu *mmu, const struct shadow_fill *fill);
 	/* The lowest page that is linked in for va; NULL: none. The entry itself is NULL where pages hold no entries. */
 	struct shadow_page *(*leaf_page)(struct mmu *mmu, struct space *s, uint64_t va);
+	/* The entry made from the guest's entry at this offset of its table will be dropped soon; NULL: nothing to ask for. */
+	void (*ahead)(struct shadow_page *sp, uint64_t offset);
 	/* Entries of this page that come from bytes [first, last] of its guest table. */
 	void (*drop_bytes)(struct shadow_page *sp, uint64_t first, uint64_t last, enum drop_how how);
 	/* Entries for [va, va+bytes) of a space, whatever page they are in; bytes UINT64_MAX: all. */
@@ -188,7 +191,7 @@ static inline struct walk_req shadow_req(uint32_t space, uint64_t va)
 	};
 }
 /* A store to a protected table: an exit. MMU_EMULATE or MMU_FIXED. */
-int shadow_table_write(struct mmu *mmu, gfn_t gfn);
+int shadow_table_write(struct mmu *mmu, gpa_t gpa);
 
 /* ---- shadow_page.c ---- */
 

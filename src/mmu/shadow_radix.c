@@ -272,14 +272,16 @@ static int radix_enter(struct mmu *mmu, const struct shadow_fill *fill)
 	unsigned n = 0;
 	bool switched = false;
 	int err = 0;
-	struct shadow_page *sp = linked_page(mmu, fill, target_level(fmt, MIN(fill->guest_order, fill->map.order)));
+	struct shadow_page *sp = fill->leaf;
 
+	if (!sp)
+		sp = linked_page(mmu, fill, target_level(fmt, MIN(fill->guest_order, fill->map.order)));
+	else if (fill->zapped != mmu->vm->stats.mmu_shadow_zapped)
+		return MMU_RETRY;
 	if (sp) {
 		sp_used(sp);
 		return radix_set_leaf(sp, fill);
 	}
-	if (fill->in_part)
-		return MMU_RETRY;
 	sp = root_for(mmu, fill);
 	while (sp) {
 		sp->busy = true;
@@ -401,6 +403,18 @@ struct shadow_page *radix_leaf_page(struct mmu *mmu, struct space *s, uint64_t v
 	return sp;
 }
 
+static void radix_ahead(struct shadow_page *sp, uint64_t offset)
+{
+	const struct gpt_format *fmt = sp->mmu->shadow->fmt;
+
+	if (sp->role.level || sp->role.guest_level || fmt != sp->mmu->config.guest_fmt)
+		return;
+	uint64_t spte = spte_at(sp->mmu, sp->table + align_down(offset, fmt->entry_size));
+
+	if (gpt_is_present(fmt, spte))
+		__builtin_prefetch(leaf_frame(sp->mmu, spte));
+}
+
 static void radix_drop_range(struct mmu *mmu, struct space *s, uint64_t va, uint64_t bytes)
 {
 	const struct gpt_format *fmt = mmu->shadow->fmt;
@@ -450,6 +464,7 @@ const struct shadow_backend shadow_radix = {
 	.walk = radix_walk,
 	.enter = radix_enter,
 	.leaf_page = radix_leaf_page,
+	.ahead = radix_ahead,
 	.drop_bytes = radix_drop_bytes,
 	.drop_range = radix_drop_range,
 	.empty = radix_empty,
