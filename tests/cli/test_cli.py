@@ -107,7 +107,7 @@ class Cli(unittest.TestCase):
         self.assert_says(2, "unknown command 'comprae'; did you mean 'compare'", 'comprae')
 
     def test_not_built_yet(self):
-        for name in ['record', 'tour', 'quiz', 'report', 'scan', 'guest', 'sweep', 'serve', 'top']:
+        for name in ['tour', 'quiz', 'report', 'scan', 'guest', 'sweep', 'serve', 'top']:
             self.assert_says(2, f'command {name} is not built yet', name)
         self.assert_says(2, 'not built yet', 'shell')
         for args in [['--reclaim', 'balloon'], ['--overcommit', '2'], ['--advise']]:
