@@ -43,6 +43,8 @@ struct qtr_encoder {
 	uint64_t *last;         /* of each slot: its last address */
 	uint8_t *bits;          /* and its kind and size */
 	uint16_t buckets[BUCKETS]; /* template + 1 */
+	uint16_t successor[QTR_TEMPLATES_MAX]; /* of each template: which came after it last time, + 1 */
+	uint32_t previous;         /* template */
 	uint8_t *body;
 	size_t body_room;
 	ZSTD_CCtx *zstd;
@@ -104,7 +106,9 @@ static void begin_block(struct qtr_encoder *e)
 	e->event_run = 0;
 	e->failed = false;
 	e->defined_fetch = e->defined_address = 0;
+	e->previous = 0;
 	memset(e->buckets, 0, sizeof(e->buckets));
+	memset(e->successor, 0, sizeof(e->successor));
 	for (unsigned i = 0; i < QTR_COLUMNS; i++)
 		e->column[i].n = 0;
 }
@@ -229,9 +233,9 @@ static bool has_shape(const struct qtr_encoder *e, const struct template *t, con
 	return true;
 }
 
-static uint32_t find_template(struct qtr_encoder *e, const ref_t *run, uint32_t n, bool has_fetch)
+/* By the address of its fetch (0 without one); a new one if there is none. */
+static uint32_t search_template(struct qtr_encoder *e, const ref_t *run, uint32_t n, uint64_t fetch, bool has_fetch)
 {
-	uint64_t fetch = has_fetch ? ref_gva(run[0]) : 0;
 	uint16_t *bucket = &e->buckets[hash_u64(fetch + has_fetch) % BUCKETS];
 
 	for (uint16_t i = *bucket; i; i = e->templates[i - 1].next) {
@@ -241,6 +245,23 @@ static uint32_t find_template(struct qtr_encoder *e, const ref_t *run, uint32_t 
 			return i - 1u;
 	}
 	return define(e, run, n, has_fetch, bucket);
+}
+
+/* The template of a run: mostly the one that came after the last run's before. */
+static uint32_t find_template(struct qtr_encoder *e, const ref_t *run, uint32_t n, bool has_fetch)
+{
+	uint64_t fetch = has_fetch ? ref_gva(run[0]) : 0;
+	uint16_t *guess = &e->successor[e->previous];
+
+	if (*guess) {
+		const struct template *t = &e->templates[*guess - 1];
+
+		if (t->fetch == fetch && t->nrefs == n && t->has_fetch == has_fetch && has_shape(e, t, run))
+			return e->previous = *guess - 1u;
+	}
+	e->previous = search_template(e, run, n, fetch, has_fetch);
+	*guess = (uint16_t)(e->previous + 1);
+	return e->previous;
 }
 
 /* The number of bytes of z: 0 to 8. */
