@@ -14,10 +14,9 @@ enum { ZSTD_LEVEL = 1 };
 
 enum {
 	REFS_ROOM = QTR_BLOCK_REFS + TRACE_BLOCK_REFS,
-	SLOTS_ROOM = REFS_ROOM,
 	BUCKETS = 1 << 16,
 	EVENT_BYTES_MAX = 96,
-	TEMPLATE_BYTES_MAX = 16 + QTR_RUN_MAX * 11,
+	TEMPLATE_BYTES_MAX = 12, /* of one reference: its bits, a varint; a template's own byte */
 	LOW_BITS = REF_SIZE_SHIFT + 3, /* of a reference: kind and size */
 };
 
@@ -35,7 +34,8 @@ struct column {
 };
 
 struct qtr_encoder {
-	uint32_t nrefs, nevents, nruns, ntemplates, nslots, nlengths;
+	uint32_t nrefs, nevents, nruns, ntemplates, nslots, nlengths, slots_room;
+	bool failed;            /* no memory for what is under way */
 	uint32_t event_run;     /* runs before the last event */
 	uint64_t defined_fetch, defined_address; /* of the last template and slot defined */
 	struct column column[QTR_COLUMNS];
@@ -43,38 +43,72 @@ struct qtr_encoder {
 	uint64_t *last;         /* of each slot: its last address */
 	uint8_t *bits;          /* and its kind and size */
 	uint16_t buckets[BUCKETS]; /* template + 1 */
+	uint16_t successor[QTR_TEMPLATES_MAX]; /* of each template: which came after it last time, + 1 */
+	uint32_t previous;         /* template */
 	uint8_t *body;
 	size_t body_room;
 	ZSTD_CCtx *zstd;
 };
 
-static bool alloc_columns(struct qtr_encoder *e)
+/* Room for n more bytes. */
+static bool reserve(struct column *c, size_t n)
 {
-	static const size_t room[QTR_COLUMNS] = {
-		[QTR_RUNS] = (size_t)REFS_ROOM * 2,
-		[QTR_TEMPLATES] = (size_t)REFS_ROOM * 11 + (size_t)QTR_TEMPLATES_MAX * 16 + TEMPLATE_BYTES_MAX,
-		[QTR_LENGTHS] = REFS_ROOM / 2 + 1,
-		[QTR_DIFFERENCES] = (size_t)REFS_ROOM * QTR_LENGTH_MAX + 8,
-		[QTR_EVENTS] = (size_t)QTR_BLOCK_EVENTS_MAX * EVENT_BYTES_MAX,
-	};
+	size_t room = MAX(c->room, (size_t)4096);
+	uint8_t *grown;
 
-	e->body_room = QTR_SUM_BYTES + sizeof(struct qtr_refs);
-	for (unsigned i = 0; i < QTR_COLUMNS; i++) {
-		e->column[i].room = room[i];
-		e->column[i].bytes = malloc(room[i]);
-		if (!e->column[i].bytes)
-			return false;
-		e->body_room += ZSTD_compressBound(room[i]);
-	}
+	if (c->n + n <= c->room)
+		return true;
+	while (room < c->n + n)
+		room *= 2;
+	grown = realloc(c->bytes, room);
+	if (!grown)
+		return false;
+	c->bytes = grown;
+	c->room = room;
 	return true;
+}
+
+static bool reserve_slots(struct qtr_encoder *e, uint32_t n)
+{
+	uint32_t room = MAX(e->slots_room, 4096u);
+	uint64_t *last;
+	uint8_t *bits;
+
+	if (e->nslots + n <= e->slots_room)
+		return true;
+	while (room < e->nslots + n)
+		room *= 2;
+	last = realloc(e->last, room * sizeof(*last));
+	if (last)
+		e->last = last;
+	bits = realloc(e->bits, room);
+	if (bits)
+		e->bits = bits;
+	if (!last || !bits)
+		return false;
+	e->slots_room = room;
+	return true;
+}
+
+/* For n items of whatever kind: each may be a template of its own. */
+static bool reserve_items(struct qtr_encoder *e, uint32_t n)
+{
+	e->column[QTR_LENGTHS].n = (e->nlengths + 1) / 2;
+	return reserve(&e->column[QTR_RUNS], (size_t)n * 2) &&
+	       reserve(&e->column[QTR_TEMPLATES], (size_t)n * TEMPLATE_BYTES_MAX) &&
+	       reserve(&e->column[QTR_LENGTHS], (size_t)n + 1) &&
+	       reserve(&e->column[QTR_DIFFERENCES], (size_t)n * QTR_LENGTH_MAX + sizeof(uint64_t)) && reserve_slots(e, n);
 }
 
 static void begin_block(struct qtr_encoder *e)
 {
 	e->nrefs = e->nevents = e->nruns = e->ntemplates = e->nslots = e->nlengths = 0;
 	e->event_run = 0;
+	e->failed = false;
 	e->defined_fetch = e->defined_address = 0;
+	e->previous = 0;
 	memset(e->buckets, 0, sizeof(e->buckets));
+	memset(e->successor, 0, sizeof(e->successor));
 	for (unsigned i = 0; i < QTR_COLUMNS; i++)
 		e->column[i].n = 0;
 }
@@ -85,14 +119,9 @@ struct qtr_encoder *qtr_encoder_new(void)
 
 	if (!e)
 		return NULL;
-	if (alloc_columns(e)) {
-		e->templates = malloc(QTR_TEMPLATES_MAX * sizeof(*e->templates));
-		e->last = malloc(SLOTS_ROOM * sizeof(*e->last));
-		e->bits = malloc(SLOTS_ROOM);
-		e->body = malloc(e->body_room);
-		e->zstd = ZSTD_createCCtx();
-	}
-	if (e->templates && e->last && e->bits && e->body && e->zstd)
+	e->templates = malloc(QTR_TEMPLATES_MAX * sizeof(*e->templates));
+	e->zstd = ZSTD_createCCtx();
+	if (e->templates && e->zstd)
 		return e;
 	qtr_encoder_free(e);
 	return NULL;
@@ -145,8 +174,13 @@ static uint8_t *put_varint(uint8_t *p, uint64_t v)
 static void put_event(struct qtr_encoder *e, const struct trace_event *ev)
 {
 	struct column *c = &e->column[QTR_EVENTS];
-	uint8_t *p = put_varint(c->bytes + c->n, e->nruns - e->event_run);
+	uint8_t *p;
 
+	if (!reserve(c, EVENT_BYTES_MAX)) {
+		e->failed = true;
+		return;
+	}
+	p = put_varint(c->bytes + c->n, e->nruns - e->event_run);
 	*p++ = ev->kind;
 	p = put_varint(p, ev->prot);
 	p = put_varint(p, ev->flags);
@@ -199,9 +233,9 @@ static bool has_shape(const struct qtr_encoder *e, const struct template *t, con
 	return true;
 }
 
-static uint32_t find_template(struct qtr_encoder *e, const ref_t *run, uint32_t n, bool has_fetch)
+/* By the address of its fetch (0 without one); a new one if there is none. */
+static uint32_t search_template(struct qtr_encoder *e, const ref_t *run, uint32_t n, uint64_t fetch, bool has_fetch)
 {
-	uint64_t fetch = has_fetch ? ref_gva(run[0]) : 0;
 	uint16_t *bucket = &e->buckets[hash_u64(fetch + has_fetch) % BUCKETS];
 
 	for (uint16_t i = *bucket; i; i = e->templates[i - 1].next) {
@@ -211,6 +245,23 @@ static uint32_t find_template(struct qtr_encoder *e, const ref_t *run, uint32_t 
 			return i - 1u;
 	}
 	return define(e, run, n, has_fetch, bucket);
+}
+
+/* The template of a run: mostly the one that came after the last run's before. */
+static uint32_t find_template(struct qtr_encoder *e, const ref_t *run, uint32_t n, bool has_fetch)
+{
+	uint64_t fetch = has_fetch ? ref_gva(run[0]) : 0;
+	uint16_t *guess = &e->successor[e->previous];
+
+	if (*guess) {
+		const struct template *t = &e->templates[*guess - 1];
+
+		if (t->fetch == fetch && t->nrefs == n && t->has_fetch == has_fetch && has_shape(e, t, run))
+			return e->previous = *guess - 1u;
+	}
+	e->previous = search_template(e, run, n, fetch, has_fetch);
+	*guess = (uint16_t)(e->previous + 1);
+	return e->previous;
 }
 
 /* The number of bytes of z: 0 to 8. */
@@ -247,7 +298,9 @@ static void put_run(struct qtr_encoder *e, const ref_t *run, uint32_t n, bool ha
 
 void qtr_encode(struct qtr_encoder *e, const ref_t *items, uint32_t n, const struct trace_event *events)
 {
-	for (uint32_t i = 0; i < n;) {
+	/* Told at the block's end: until then nothing more is taken. */
+	e->failed = e->failed || !reserve_items(e, n);
+	for (uint32_t i = 0; !e->failed && i < n;) {
 		uint32_t end = i + 1;
 		bool has_fetch = ref_kind(items[i]) == ACC_EXEC && shape_bits(items[i]) == ACC_EXEC;
 
@@ -266,28 +319,40 @@ void qtr_encode(struct qtr_encoder *e, const ref_t *items, uint32_t n, const str
 uint8_t *qtr_encode_finish(struct qtr_encoder *e, size_t *len)
 {
 	struct qtr_refs h = {.nruns = e->nruns, .ntemplates = e->ntemplates, .nslots = e->nslots};
-	uint8_t *p = e->body + QTR_SUM_BYTES + sizeof(h);
-	bool good = true;
+	size_t room = QTR_SUM_BYTES + sizeof(h);
+	bool good = !e->failed;
+	uint8_t *p;
 
 	e->column[QTR_LENGTHS].n = (e->nlengths + 1) / 2;
-	for (unsigned i = 0; i < QTR_COLUMNS; i++) {
+	for (unsigned i = 0; i < QTR_COLUMNS; i++)
+		room += ZSTD_compressBound(e->column[i].n);
+	if (room > e->body_room) {
+		free(e->body);
+		e->body = malloc(room);
+		e->body_room = e->body ? room : 0;
+	}
+	if (!e->body)
+		good = false;
+	p = e->body + QTR_SUM_BYTES + sizeof(h);
+	for (unsigned i = 0; good && i < QTR_COLUMNS; i++) {
 		const struct column *c = &e->column[i];
-		size_t n = ZSTD_compressCCtx(e->zstd, p, ZSTD_compressBound(c->room), c->bytes, c->n, ZSTD_LEVEL);
+		size_t n = ZSTD_compressCCtx(e->zstd, p, ZSTD_compressBound(c->n), c->bytes, c->n, ZSTD_LEVEL);
 
-		if (ZSTD_isError(n)) {
-			good = false;
-			break;
-		}
+		if (ZSTD_isError(n))
+			return NULL;
 		if (n >= c->n) {
 			n = c->n;
-			memcpy(p, c->bytes, n);
+			if (n)
+				memcpy(p, c->bytes, n);
 		}
 		h.column[i].raw = (uint32_t)c->n;
 		h.column[i].stored = (uint32_t)n;
 		p += n;
 	}
+	begin_block(e);
+	if (!good)
+		return NULL;
 	memcpy(e->body + QTR_SUM_BYTES, &h, sizeof(h));
 	*len = (size_t)(p - e->body);
-	begin_block(e);
-	return good ? e->body : NULL;
+	return e->body;
 }
