@@ -19,6 +19,7 @@ struct workload {
 	bool scanned;
 	uint64_t refs, instructions, events, checksum;
 	uint64_t distinct_pages, processes; /* 4 KiB pages touched, summed over processes */
+	uint64_t phys_pages; /* of a whole machine that was recorded, its RAM; else 0 */
 	uint64_t gva_max; /* highest address in the positive half */
 	bool damaged;     /* error says where; refs are those before it */
 	struct trace_error error;

@@ -22,6 +22,7 @@ struct guest_config sizes_guest(const struct run_config *c, const struct vm_spec
 {
 	struct guest_config g = {
 		.fmt = c->guest_fmt,
+		.phys_pages = vm->work->phys_pages,
 		.org = c->guest_org,
 		.org_flags = c->guest_org_flags,
 		.thp = c->thp,
