@@ -197,6 +197,23 @@ static const char facts[] =
 	"and held against the tables in the recorded memory. Process 1: before any root was known\n"
 	"kernel: addresses of the upper half, run with the processor's user rights in replay\n";
 
+/* No date: the same command makes the same bytes. */
+static void put_facts(char *out, size_t bytes, char *const command[], const struct machine_files *m)
+{
+	FILE *f = fmemopen(out, bytes, "w");
+
+	if (!f)
+		return;
+	fputs(facts, f);
+	fprintf(f, "kernel: %s\ncommand:", strrchr(m->kernel, '/') + 1);
+	for (; *command; command++)
+		fprintf(f, " %s", *command);
+	fputc('\n', f);
+	fclose(f);
+	/* A command too long for this is cut. */
+	out[bytes - 1] = '\0';
+}
+
 static struct system_control *make_control(const struct machine_files *m, const struct system_options *o,
 					   struct trace_error *err)
 {
@@ -215,7 +232,6 @@ static struct system_control *make_control(const struct machine_files *m, const 
 	c->ram_bytes = o->ram_bytes ? o->ram_bytes : SYSTEM_RAM_USUAL;
 	c->limit = o->limit;
 	c->at_command = o->at_command;
-	snprintf(c->facts, sizeof(c->facts), "%s", facts);
 	if (snprintf(c->trace, sizeof(c->trace), "%s", o->out) >= (int)sizeof(c->trace)) {
 		trace_fail(err, TRACE_EXIT_USAGE, "the trace's name is too long");
 		munmap(c, sizeof(*c));
@@ -348,6 +364,8 @@ int record_system(char *const argv[], const struct system_options *o, struct sys
 	rc = prepare(m, argv, o, err);
 	if (!rc)
 		c = make_control(m, o, err);
+	if (c)
+		put_facts(c->facts, sizeof(c->facts), argv, m);
 	rc = c ? run(m, c, o, res, err) : -1;
 	if (c)
 		munmap(c, sizeof(*c));

@@ -26,7 +26,7 @@ struct system_control {
 	uint64_t ram_bytes;
 	uint64_t limit;   /* references; 0: none */
 	bool at_command;  /* record only between the marks */
-	char trace[PATH_MAX], facts[1024];
+	char trace[PATH_MAX], facts[4096];
 	/* Of the plugin. */
 	_Atomic bool done; /* the trace is closed: nothing more is recorded */
 	int exit_code;     /* 0, or why the trace broke off: what */
