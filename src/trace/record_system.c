@@ -195,7 +195,7 @@ static const char facts[] =
 	"spaces: QEMU's plugin interface does not show CR3. A process number stands for one root of page tables; "
 	"which root a load of CR3 brought was found among the kernel's last loads, else by the first page used, "
 	"and held against the tables in the recorded memory. Process 1: before any root was known\n"
-	"kernel: addresses of the upper half, run with the processor's user rights in replay\n";
+	"upper half: the kernel; it runs with the processor's user rights in replay\n";
 
 /* No date: the same command makes the same bytes. */
 static void put_facts(char *out, size_t bytes, char *const command[], const struct machine_files *m)
