@@ -46,11 +46,13 @@ field() {
 unwrap() {
 	if [ ! -e "$1.elf" ]; then
 		start=$((($(field "$1" 497 1) + 1) * 512 + $(field "$1" 584 4)))
-		tail -c +$((start + 1)) "$1" | head -c "$(field "$1" 588 4)" | xz -dc >"$1.tmp" 2>/dev/null || true
-		if [ "$(head -c 4 "$1.tmp" | tr -d '\177')" = ELF ]; then
-			mv "$1.tmp" "$1.elf"
+		plain=$(mktemp "$1.tmp-XXXXXX")
+		tail -c +$((start + 1)) "$1" | head -c "$(field "$1" 588 4)" | xz -dc >"$plain" 2>/dev/null || true
+		if [ "$(head -c 4 "$plain" | tr -d '\177')" = ELF ]; then
+			chmod 644 "$plain"
+			mv "$plain" "$1.elf"
 		else
-			rm -f "$1.tmp"
+			rm -f "$plain"
 			echo "$1"
 			return
 		fi
@@ -61,7 +63,7 @@ unwrap() {
 kernel() {
 	for k in "$1"/linux-image-*/boot/vmlinuz-*; do
 		case $k in
-		*.elf | *.tmp) ;;
+		*.elf | *.tmp-*) ;;
 		*) [ -e "$k" ] && unwrap "$k" && return ;;
 		esac
 	done
@@ -90,7 +92,7 @@ put_program() {
 	case ${first-} in
 	'#!'*)
 		interpreter=$(echo "${first#\#!}" | awk '{ print $1 }')
-		[ -x "$interpreter" ] && put_program "$interpreter"
+		if [ -x "$interpreter" ]; then put_program "$interpreter"; fi
 		;;
 	esac
 	libraries "$1" | while read -r lib; do put "$lib"; done
@@ -127,6 +129,7 @@ initramfs() {
 	busybox=$cache/busybox-static/bin/busybox
 	root=$(mktemp -d "${TMPDIR:-/tmp}/quire-root-XXXXXX")
 	trap 'rm -rf "$root"' EXIT
+	chmod 755 "$root"
 	mkdir -p "$root/bin" "$root/quire" "$root/dev"
 	cp "$busybox" "$root/bin/busybox"
 	ln -s busybox "$root/bin/sh"

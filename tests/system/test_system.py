@@ -16,7 +16,7 @@ import sys
 import tempfile
 import unittest
 
-QUIRE = sys.argv.pop(1)
+QUIRE = os.path.abspath(sys.argv.pop(1))
 SKIP = 77
 # Seconds; a boot takes about ten by itself, a replay of it as many for each scheme.
 BOOT, REPLAY = 600, 3000
