@@ -397,6 +397,61 @@ static void senseless_events_end_the_run(void **state)
 	(void)state;
 }
 
+/* A field of an event: mostly one that could be, seldom not. */
+static uint64_t odd(struct rng *rng, uint64_t pages)
+{
+	if (rng_below(rng, 2000) == 0)
+		return rng_next(rng) >> rng_below(rng, 64);
+	return rng_below(rng, pages) << PAGE_SHIFT | (rng_below(rng, 2000) == 0);
+}
+
+/* Whatever events say, between calls and processes that come and go: done or damaged, alike under every scheme. */
+static void any_events_end_in_one_way(void **state)
+{
+	static const char *const schemes[] = { "native", "nested/hashed", "shadow", "paravirt" };
+	unsigned done = 0;
+
+	for (uint64_t seed = 1; seed <= 40; seed++) {
+		struct rig_config c = recorded();
+		struct outcome first = { 0 }, o;
+		struct script s;
+		struct rng rng;
+
+		c.guest.mem_pages += 4000;
+		rng_init(&rng, seed);
+		begin(&s);
+		for (unsigned i = 0; i < 300; i++) {
+			uint64_t gva = odd(&rng, 64) + (rng_below(&rng, 2) ? UPPER_BASE : 0);
+			uint32_t pid = 1 + (uint32_t)rng_below(&rng, 4);
+			static const uint8_t kinds[] = { EV_PHYS, EV_PHYS, EV_PHYS, EV_PHYS, EV_MUNMAP, EV_MMAP, EV_MPROTECT,
+							 EV_MREMAP, EV_FORK, EV_EXEC, EV_EXIT, EV_MADVISE_FREE };
+
+			script_event(&s, &(struct trace_event){
+				.kind = kinds[rng_below(&rng, ARRAY_SIZE(kinds))], .pid = pid, .child = 1 + pid % 4,
+				.addr = gva, .len = PAGE_SIZE + odd(&rng, 5), .addr2 = odd(&rng, RAM_PAGES - 5),
+				.len2 = odd(&rng, 5), .prot = (uint8_t)(rng_below(&rng, 300) ? 1 + rng_below(&rng, 7) : 0) });
+			if (rng_below(&rng, 8) == 0)
+				script_switch(&s, pid);
+			if (ref_gva_ok(gva))
+				script_ref(&s, gva & ~UINT64_C(7), (enum acc_kind)rng_below(&rng, ACC_KINDS), 8);
+		}
+		for (unsigned i = 0; i < ARRAY_SIZE(schemes); i++) {
+			c.scheme = schemes[i];
+			o = run_script(&c, &s, NULL);
+			assert_true(o.possible);
+			assert_true(o.end == GUEST_DONE || (o.end == GUEST_BAD_INPUT && o.err.what[0]));
+			if (i && (o.end != first.end || o.digest != first.digest || o.refs != first.refs))
+				fail_msg("%s: seed %d: not as native", schemes[i], (int)seed);
+			first = i ? first : o;
+		}
+		done += first.end == GUEST_DONE;
+		script_fini(&s);
+	}
+	/* Some of both. */
+	assert_in_range(done, 4, 36);
+	(void)state;
+}
+
 static void pages_before_the_memory_make_no_sense(void **state)
 {
 	struct rig_config c = recorded();
@@ -467,6 +522,7 @@ int main(void)
 		cmocka_unit_test(what_comes_before_its_event_is_given_up_for_it),
 		cmocka_unit_test(calls_and_ends_take_placed_pages_away),
 		cmocka_unit_test(senseless_events_end_the_run),
+		cmocka_unit_test(any_events_end_in_one_way),
 		cmocka_unit_test(pages_before_the_memory_make_no_sense),
 		cmocka_unit_test(contradictions_are_moves),
 		cmocka_unit_test(tables_that_find_no_room_end_the_run),
