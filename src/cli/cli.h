@@ -147,6 +147,9 @@ int outputs_open(struct outputs *out, const struct options *o);
 int outputs_close(struct outputs *out, const struct options *o);
 int outputs_json(struct outputs *out, json_t *document, const struct options *o);
 
+/* record --system (record_system.c). */
+int command_record_system(int argc, char **argv);
+
 /* SIGINT: the first stops the run, the second the program. */
 void interrupt_install(void);
 bool interrupted(void);

@@ -12,7 +12,7 @@ static const struct command {
 	{ "compare", "the same work under several schemes, side by side", command_compare },
 	{ "run", "one run; several VMs with repeated --vm", command_run },
 	{ "explain", "every reference of one translation, in order", command_explain },
-	{ "record", "a program's references into a trace file (.qtr)", command_record },
+	{ "record", "references of a program, or of a whole machine, into a trace file (.qtr)", command_record },
 	{ "shell", "the classroom's menu program (--classic)", command_shell },
 	{ "trace", "what is in a trace; parts of it, several as one, other formats, damage", command_trace },
 	{ "list", "what there is: schemes, organisations, modes, formats, machines, …", command_list },

@@ -194,13 +194,15 @@ int command_record(int argc, char **argv)
 {
 	struct argp argp = { .options = options, .parser = on_key, .args_doc = "-o FILE -- PROGRAM [ARG...]",
 			     .doc = "Runs a program and records every reference it and its children make to memory.\v"
-				    "Counts are powers of 1000. Instructions are those of all threads together." };
+				    "Counts are powers of 1000. Instructions are those of all threads together. With --system "
+				    "a whole machine that runs PROGRAM is recorded: see 'quire record --system --help'." };
 	struct record_command c = { .code = 0 };
 	char *name = argv[0];
 	int n = 1;
 
 	while (n < argc && strcmp(argv[n], "--") != 0)
-		n++;
+		if (strcmp(argv[n++], "--system") == 0)
+			return command_record_system(argc, argv);
 	argp_err_exit_status = EXIT_USAGE;
 	argv[0] = (char *)"quire";
 	argp_parse(&argp, n, argv, ARGP_NO_HELP, NULL, &c);

@@ -96,14 +96,32 @@ static int reach_error(const struct run_config *c, const struct workload *w, str
 			 (unsigned long long)gpt_va_limit(c->guest_fmt, false), advice);
 }
 
+/* A recorded machine's pages stand where they stood; the tables need room above. */
+static int check_recorded_ram(const struct exp *e, const struct vm_spec *vm, struct trace_error *err)
+{
+	const struct workload *w = workloads_machine(vm->work);
+	uint64_t bytes = vm->mem ? vm->mem : e->c.guest_mem, ram = w ? w->phys_pages << PAGE_SHIFT : 0;
+
+	if (w && workloads_machine(w->next))
+		return error_set(err, EXIT_USAGE, "%.60s and %.60s are both of whole machines, whose pages stand at addresses of their own: give each a --vm",
+				 w->shown, workloads_machine(w->next)->shown);
+	if (!ram || !bytes || bytes > ram + (ram >> 6))
+		return 0;
+	return error_set(err, EXIT_USAGE, "%.60s is of a machine with %llu MiB of RAM, and the guest's tables stand above it: --guest-mem must be more than %llu MiB, or left out",
+			 w->shown, (unsigned long long)(ram >> 20), (unsigned long long)((ram + (ram >> 6)) >> 20));
+}
+
 static int check_reach(const struct exp *e, struct trace_error *err)
 {
 	uint64_t limit = gpt_va_limit(e->c.guest_fmt, false);
 
-	for (unsigned i = 0; i < e->nvms; i++)
+	for (unsigned i = 0; i < e->nvms; i++) {
 		for (const struct workload *w = e->c.vm[i].work; w; w = w->next)
 			if (w->gva_max >= limit)
 				return reach_error(&e->c, w, err);
+		if (check_recorded_ram(e, &e->c.vm[i], err))
+			return err->exit_code;
+	}
 	return 0;
 }
 

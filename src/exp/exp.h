@@ -26,6 +26,7 @@ struct workload {
 	uint64_t refs, instructions, events, checksum;
 	/* refs, instructions and pages: of what is run. */
 	uint64_t distinct_pages, processes; /* 4 KiB pages touched, summed over processes */
+	uint64_t phys_pages; /* of a whole machine that was recorded, its RAM; else 0 */
 	uint64_t gva_max; /* highest address in the positive half */
 	bool damaged;     /* error says where; refs are those before it */
 	struct trace_error error;
@@ -125,6 +126,8 @@ int workload_scan(struct workload *w, uint64_t seed, uint64_t limit, struct trac
 struct trace *workload_open(const struct workload *w, uint64_t seed, struct trace_error *err);
 /* Of all work of a VM. */
 uint64_t workloads_refs(const struct workload *w);
+/* The first of them that is of a whole recorded machine (phys_pages); NULL: none. */
+const struct workload *workloads_machine(const struct workload *w);
 /* Modelled cycles of a result. */
 void cost_sum(const struct cost_table *cost, struct run_result *r);
 

@@ -20,8 +20,10 @@ static uint64_t pow2_ceil(uint64_t x)
 
 struct guest_config sizes_guest(const struct run_config *c, const struct vm_spec *vm)
 {
+	const struct workload *machine = workloads_machine(vm->work);
 	struct guest_config g = {
 		.fmt = c->guest_fmt,
+		.phys_pages = machine ? machine->phys_pages : 0,
 		.org = c->guest_org,
 		.org_flags = c->guest_org_flags,
 		.thp = c->thp,

@@ -68,6 +68,13 @@ uint64_t workloads_refs(const struct workload *w)
 	return refs;
 }
 
+const struct workload *workloads_machine(const struct workload *w)
+{
+	while (w && !w->phys_pages)
+		w = w->next;
+	return w;
+}
+
 struct scan {
 	struct workload *w;
 	uint64_t limit; /* references; 0: none */
@@ -93,6 +100,9 @@ static int add_page(struct scan *s, uint64_t page)
 	return pageset_add_slow(&s->pages, hash_u64(key) | 1);
 }
 
+/* A guest numbers its frames in 32 bits. */
+#define RECORDED_RAM_MAX (UINT64_C(1) << (31 + PAGE_SHIFT))
+
 static int use_process(struct scan *s, uint32_t pid)
 {
 	s->pid = pid;
@@ -115,6 +125,9 @@ static int scan_event(struct scan *s, const struct trace_event *ev)
 	fold(w, ev->len);
 	fold(w, ev->addr2);
 	fold(w, ev->len2);
+	/* Others are told to be wrong where they stand, by the guest. */
+	if (ev->kind == EV_RAM && ev->len <= RECORDED_RAM_MAX && !w->phys_pages)
+		w->phys_pages = ev->len >> PAGE_SHIFT;
 	if (ev->kind == EV_SWITCH)
 		return use_process(s, ev->pid);
 	return 0;
@@ -231,7 +244,7 @@ int workload_scan(struct workload *w, uint64_t seed, uint64_t limit, struct trac
 	s->limit = limit;
 	s->pid = 1;
 	s->end = w->roi.skip && w->roi.to ? w->roi.to : UINT64_MAX;
-	w->refs = w->instructions = w->events = w->checksum = w->gva_max = 0;
+	w->refs = w->instructions = w->events = w->checksum = w->gva_max = w->phys_pages = 0;
 	w->damaged = false;
 	if (pageset_init(&s->pages) || pageset_init(&s->processes))
 		code = error_set(err, EXIT_RESOURCES, "no memory to read %s", w->shown);

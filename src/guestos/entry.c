@@ -112,7 +112,7 @@ static bool is_system_call(const struct source *src, const struct trace_event *e
 {
 	if (src->trace->tells_calls)
 		return ev->kind == EV_SYSCALL;
-	return ev->kind != EV_SWITCH;
+	return ev->kind != EV_SWITCH && ev->kind != EV_RAM && ev->kind != EV_PHYS;
 }
 
 int entry_event(struct guest *g, struct source *src, const struct trace_event *ev)

@@ -238,11 +238,11 @@ static int step(struct fault_in *f)
 	return err;
 }
 
-static bool is_allowed(const struct vma *v, enum acc_kind kind)
+static bool is_allowed(uint8_t rights, enum acc_kind kind)
 {
 	static const uint8_t needs[ACC_KINDS] = { RIGHT_R, RIGHT_W, RIGHT_X };
 
-	return !v || (v->rights & needs[kind]);
+	return rights & needs[kind];
 }
 
 /* Faults that a page fault handler can mend at all. */
@@ -268,15 +268,24 @@ static int evict_other(struct fault_in *f)
 int fault_handle(struct guest *g, struct proc *p, const struct guest_fault *fault, bool *segv)
 {
 	struct fault_in f = { .g = g, .mm = p->mm, .vpn = fault->gva.v >> PAGE_SHIFT, .kind = fault->kind };
+	uint8_t rights;
+	bool placed = phys_find(g, f.mm, f.vpn, &rights);
 	int err;
 
 	g->stats.faults++;
 	digest_fault(g, p, fault);
 	f.vma = vma_find(&f.mm->vmas, f.vpn);
-	*segv = !can_mend(fault->why) || !is_allowed(f.vma, f.kind);
+	if (!placed)
+		rights = f.vma ? f.vma->rights : RIGHT_RWX;
+	*segv = !can_mend(fault->why) || !is_allowed(rights, f.kind);
 	if (*segv) {
 		g->stats.segv++;
 		return 0;
+	}
+	if (placed) {
+		err = phys_fault(g, f.mm, f.vpn);
+		fence_pay(g);
+		return err;
 	}
 	while ((err = step(&f)) != 0) {
 		if (err == -ENOMEM)

@@ -65,6 +65,7 @@ struct mm *mm_fork(struct guest *g, struct source *src, struct mm *parent, int *
 	child->brk = parent->brk;
 	pmap_for_range(&parent->pages.map, vpn, word, 0, UINT64_MAX)
 		copy_page(g, child, vpn, word);
+	phys_fork(child, parent);
 	fence_owe_space(g, parent);
 	/* Every page has a second owner now, so this takes the right to write from all private ones. */
 	*err = pages_protect(g, parent, 0, BIT(64 - PAGE_SHIFT));

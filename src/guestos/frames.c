@@ -66,12 +66,12 @@ static void add_free_range(struct frames *fr, uint64_t gfn, uint64_t end)
 	}
 }
 
-int frames_init(struct frames *fr, uint64_t n)
+int frames_init(struct frames *fr, uint64_t n, uint64_t phys)
 {
 	*fr = (struct frames){ .n = n };
 	for (unsigned i = 0; i <= GUEST_ORDER_MAX; i++)
 		fr->free_head[FOR_PAGES][i] = fr->free_head[FOR_TABLES][i] = NO_GFRAME;
-	if (n < 2 || n >= NO_GFRAME)
+	if (n < 2 || n >= NO_GFRAME || phys >= n)
 		return -EINVAL;
 	/* Of a large guest's frames most are never used: they take nothing of the host, not even a promise. */
 	fr->f = mmap(NULL, n * sizeof(*fr->f), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -81,7 +81,9 @@ int frames_init(struct frames *fr, uint64_t n)
 	}
 	fr->f[0].type = GFRAME_KERNEL;
 	fr->f[0].flags = GFRAME_TABLES;
-	add_free_range(fr, 1, n);
+	for (uint64_t i = 0; i < phys; i++)
+		fr->f[i].type = GFRAME_PHYS;
+	add_free_range(fr, MAX(phys, UINT64_C(1)), n);
 	return 0;
 }
 

@@ -25,6 +25,8 @@ static int check(const struct guest_config *c, const char **why)
 		*why = "the guest's memory is larger than its table entries can reach";
 	else if (!c->org->sparse_keys && (fmt->sign_extended || fmt->va_bits > FLAT_VA_BITS_MAX))
 		*why = "the guest's addresses are too wide for a table with one entry for each page";
+	else if (c->phys_pages && c->phys_pages >= c->mem_pages - 1)
+		*why = "the guest's memory has no room above the recorded machine's RAM for the tables";
 	else if ((unsigned)c->replace >= ARRAY_SIZE(policies))
 		*why = "no such replacement policy";
 	else
@@ -46,7 +48,7 @@ int guest_create(struct vcpu *vcpu, const struct guest_config *config, struct gu
 	g->config = *config;
 	g->vcpu = vcpu;
 	g->vm = mmu_vm(vcpu->mmu);
-	err = frames_init(&g->frames, config->mem_pages);
+	err = frames_init(&g->frames, config->mem_pages, config->phys_pages);
 	if (err) {
 		free(g);
 		return err;
@@ -59,7 +61,8 @@ int guest_create(struct vcpu *vcpu, const struct guest_config *config, struct gu
 	g->feed.limit = config->limit;
 	g->replace = policies[config->replace];
 	g->replace_head = g->replace_tail = NO_GFRAME;
-	g->stats.frames_used = g->stats.frames_peak = 1;
+	g->stats.frames_used = g->stats.frames_peak = g->frames.n - g->frames.nfree;
+	pmap_init(&g->phys_upper);
 	kmem_pt_init(g);
 	vcpu->data = config->data;
 	entry_boot(g);
@@ -81,6 +84,7 @@ void guest_destroy(struct guest *g)
 	feed_fini(&g->feed);
 	disk_fini(&g->disk);
 	frames_fini(&g->frames);
+	pmap_fini(&g->phys_upper);
 	free(g->free_keys);
 	free(g);
 }
@@ -134,7 +138,7 @@ uint64_t guest_pages_needed(const struct guest_config *config, uint64_t distinct
 		data += MIN(distinct * (HUGE_PAGES - 1), distinct * 3 + BLOAT);
 	if (!config->org->sparse_keys)
 		tables += spaces * ((gpt_va_limit(config->fmt, false) >> PAGE_SHIFT) * 8 / PAGE_SIZE + 1);
-	return data + tables + (data + tables) / 16 + MARGIN;
+	return config->phys_pages + data + tables + (data + tables) / 16 + MARGIN;
 }
 
 int guest_enter(struct guest *g, uint32_t pid)

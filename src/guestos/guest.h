@@ -25,6 +25,7 @@ struct guest_config {
 	bool asids;           /* the guest tags its address spaces; else every switch flushes */
 	enum walk_ad ad;
 	uint64_t mem_pages;   /* guest memory, from gfn 0 */
+	uint64_t phys_pages;  /* of these, the first are a recorded machine's RAM (EV_RAM); 0: none was recorded */
 	enum guest_replace replace; /* which page goes to the guest's disk when memory is short */
 	uint64_t quantum;     /* references a process runs before the next, between several sources */
 	bool data;            /* --digest data: references move real bytes */
@@ -52,6 +53,7 @@ struct guest_stats {
 	uint64_t disk_reads, disk_writes, evictions;
 	uint64_t frames_used, frames_peak, table_frames;
 	uint64_t processes;
+	uint64_t phys_mapped, phys_moved; /* pages put where EV_PHYS says; those that stood elsewhere before */
 	uint64_t tlb_refills, tlb_refill_refs; /* tlb=software: runs of the TLB-miss handler, loads of tables it took */
 };
 

@@ -31,7 +31,7 @@ struct proc;
 
 enum { GUEST_ORDER_MAX = 18, NO_GFRAME = UINT32_MAX };
 
-enum gframe_type { GFRAME_FREE, GFRAME_KERNEL, GFRAME_TABLE, GFRAME_USER };
+enum gframe_type { GFRAME_FREE, GFRAME_KERNEL, GFRAME_TABLE, GFRAME_USER, GFRAME_PHYS /* recorded RAM */ };
 enum gframe_flag {
 	GFRAME_HEAD = 1 << 0,  /* first frame of a free block of .order */
 	GFRAME_BYTES = 1 << 1, /* may hold bytes other than zero: zero it before it is handed out */
@@ -69,7 +69,8 @@ struct frames {
 	struct owner_chunk *chunks; /* where all further owners stand */
 };
 
-int frames_init(struct frames *fr, uint64_t n);
+/* The first `phys` of n frames are recorded RAM: never handed out. */
+int frames_init(struct frames *fr, uint64_t n, uint64_t phys);
 void frames_fini(struct frames *fr);
 /* 2^order frames aligned to their size, lowest half first. -ENOMEM. Content as it was (GFRAME_BYTES). */
 int frames_alloc(struct guest *g, unsigned order, enum gframe_type type, uint64_t *gfn);
@@ -173,10 +174,24 @@ void fence_owe(struct guest *g, struct mm *mm, uint64_t vpn);
 void fence_owe_space(struct guest *g, struct mm *mm);
 void fence_pay(struct guest *g);
 
+/* ---- pages of a recorded machine (phys.c) ---- */
+
+/* EV_RAM, EV_PHYS. 0 or -errno; what makes no sense ends the run as damaged input. */
+int phys_event(struct guest *g, struct mm *mm, const struct trace_event *ev);
+/* Was a page placed there? *rights as its event said. */
+bool phys_find(const struct guest *g, const struct mm *mm, uint64_t vpn, uint8_t *rights);
+/* A fault on such a page: another space has used it, or nothing is wrong any more. */
+int phys_fault(struct guest *g, struct mm *mm, uint64_t vpn);
+/* Forgets the placed pages of [vpn, vpn + n), lower half. */
+int phys_drop_range(struct guest *g, struct mm *mm, uint64_t vpn, uint64_t n);
+/* A child's pages stand where its parent's do; faults bring the entries. */
+void phys_fork(struct mm *child, const struct mm *parent);
+
 /* ---- address spaces and processes (mm.c, proc.c, fork.c) ---- */
 
 struct mm {
 	struct pages pages;
+	struct pmap phys; /* pages that EV_PHYS placed (phys.c) */
 	struct vmas vmas;
 	struct pt own;  /* where each space has a table */
 	struct pt *pt;
@@ -224,6 +239,8 @@ void digest_end(struct proc *p);
 void digest_fault(struct guest *g, const struct proc *p, const struct guest_fault *f);
 /* Ends the run; the first reason stays. Returns -EFAULT. */
 int guest_fatal(struct guest *g, enum guest_end why);
+/* The work makes no sense: the run ends as damaged input, with these words. Returns -EFAULT. */
+int guest_bad_input(struct guest *g, const char *fmt, ...) __attribute__((format(printf, 2, 3), cold));
 /* An access_status that is not OK, as the end of the run. */
 int guest_access(struct guest *g, enum access_status st);
 
@@ -296,6 +313,8 @@ struct guest {
 	unsigned huge_order;
 	struct frames frames;
 	struct disk disk;
+	struct pmap phys_upper; /* the upper half of a recorded machine's spaces, which they share */
+	bool phys_told;         /* EV_RAM came */
 	struct mm *mms; /* list */
 	uint32_t next_key, *free_keys;
 	uint32_t nfree_keys, cap_free_keys;

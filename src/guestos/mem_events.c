@@ -34,6 +34,8 @@ static int unmap(struct guest *g, struct mm *mm, struct range r)
 		return 0;
 	err = pages_drop_range(g, mm, r.start, r.end - r.start);
 	if (!err)
+		err = phys_drop_range(g, mm, r.start, r.end - r.start);
+	if (!err)
 		vma_remove(&mm->vmas, &ops, r.start, r.end);
 	return err;
 }
@@ -150,6 +152,9 @@ int mem_event(struct guest *g, struct mm *mm, const struct trace_event *ev)
 		return remap(g, mm, ev);
 	case EV_MADVISE_FREE:
 		return r.start < r.end ? pages_drop_range(g, mm, r.start, r.end - r.start) : 0;
+	case EV_RAM:
+	case EV_PHYS:
+		return phys_event(g, mm, ev);
 	default:
 		return 0;
 	}

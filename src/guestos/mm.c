@@ -44,6 +44,7 @@ struct mm *mm_create(struct guest *g, struct source *src)
 
 	BUG_ON(!mm);
 	pmap_init(&mm->pages.map);
+	pmap_init(&mm->phys);
 	mm->pages.mm = mm;
 	mm->users = 1;
 	mm->key_space = key_get(g);
@@ -105,6 +106,7 @@ void mm_free(struct guest *g, struct mm *mm)
 			disk_slot_put(&g->disk, (uint32_t)page_value(word));
 	}
 	pmap_fini(&mm->pages.map);
+	pmap_fini(&mm->phys);
 	vmas_fini(&mm->vmas, &ops);
 	if (mm->next)
 		mm->next->prev = mm->prev;

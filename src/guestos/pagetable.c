@@ -40,7 +40,8 @@ static void learn_orders(struct guest *g, const struct pt *pt)
 {
 	uint64_t orders = pt->orders & ~BIT(0) & low_bits(GUEST_ORDER_MAX + 1);
 
-	g->huge_order = g->config.thp && orders ? (unsigned)__builtin_ctzll(orders) : 0;
+	/* Recorded pages are placed one by one. */
+	g->huge_order = g->config.thp && !g->config.phys_pages && orders ? (unsigned)__builtin_ctzll(orders) : 0;
 }
 
 int table_create(struct guest *g, struct mm *mm)

@@ -4,6 +4,7 @@
  * runs straight from the trace's block; between them stand events, faults,
  * and the moments somebody asked for (steps, warm-up, slices).
  */
+#include <stdarg.h>
 #include <stdio.h>
 
 #include "base/bug.h"
@@ -11,6 +12,7 @@
 
 /* One reference cannot need more: two pages, each brought, copied, marked. More is thrashing. */
 enum { FAULTS_A_REFERENCE = 32 };
+enum { BAD_INPUT_EXIT = 3 };
 
 int guest_fatal(struct guest *g, enum guest_end why)
 {
@@ -18,6 +20,21 @@ int guest_fatal(struct guest *g, enum guest_end why)
 		g->fatal = why;
 	if (why == GUEST_CRASHED)
 		vm_crash(g->vm, "the guest's kernel could not use its own memory");
+	return -EFAULT;
+}
+
+int guest_bad_input(struct guest *g, const char *fmt, ...)
+{
+	struct trace_error *err = &g->feed.err;
+	va_list ap;
+
+	if (!g->fatal) {
+		g->fatal = GUEST_BAD_INPUT;
+		err->exit_code = BAD_INPUT_EXIT;
+		va_start(ap, fmt);
+		vsnprintf(err->what, sizeof(err->what), fmt, ap);
+		va_end(ap);
+	}
 	return -EFAULT;
 }
 
@@ -145,8 +162,10 @@ enum guest_end guest_run_slice(struct guest *g, uint64_t n, const struct guest_h
 	uint64_t end = n > UINT64_MAX - g->feed.refs ? UINT64_MAX : g->feed.refs + n;
 
 	*finished = false;
-	if (start(g, err))
+	if (start(g, err)) {
 		g->fatal = GUEST_BAD_INPUT;
+		g->feed.err = *err;
+	}
 	g->step_left = hooks ? hooks->step_refs : 0;
 	while (!g->fatal && g->feed.refs < end) {
 		struct feed_item it;
@@ -171,6 +190,8 @@ enum guest_end guest_run_slice(struct guest *g, uint64_t n, const struct guest_h
 		}
 	}
 	(void)kmem_pt_flush(g);
+	if (g->fatal == GUEST_BAD_INPUT)
+		*err = g->feed.err;
 	*finished = g->fatal;
 	return g->fatal;
 }

@@ -120,7 +120,8 @@ static void key_for(struct mmu *mmu, const struct shadow_fill *fill, unsigned le
 	} else {
 		k->role.kind = SP_UNPLACED;
 		k->role.space = fill->space->number;
-		k->role.base = align_down(fill->va, own);
+		/* The root is one for both halves of the addresses. */
+		k->role.base = level == mmu->shadow->fmt->levels - 1u ? 0 : align_down(fill->va, own);
 	}
 }
 

@@ -156,6 +156,7 @@ static json_t *guest_counters(const struct guest_stats *g)
 		{ "syscalls", g->syscalls }, { "threads", g->threads }, { "disk_reads", g->disk_reads },
 		{ "disk_writes", g->disk_writes }, { "evictions", g->evictions }, { "frames_used", g->frames_used },
 		{ "frames_peak", g->frames_peak }, { "table_frames", g->table_frames },
+		{ "phys_mapped", g->phys_mapped }, { "phys_moved", g->phys_moved },
 		{ "tlb_refills", g->tlb_refills }, { "tlb_refill_refs", g->tlb_refill_refs },
 	};
 

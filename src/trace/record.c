@@ -17,14 +17,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "trace/parts.h"
 #include "trace/qemu_command.h"
 #include "trace/record.h"
 #include "trace/source.h"
 #include "trace/relay_sink.h"
-
-#ifndef QUIRE_LIBDIR
-#define QUIRE_LIBDIR "/usr/local/lib"
-#endif
 
 enum { POLL_US = 2000, GRACE_MS = 1000 };
 
@@ -38,49 +35,6 @@ struct recording {
 	bool child_ended, ran;
 };
 
-/* A program's path by PATH (as execvp); an empty element is the current directory. */
-static bool find_in_path(const char *name, char out[PATH_MAX])
-{
-	const char *path = getenv("PATH");
-
-	if (strchr(name, '/'))
-		return snprintf(out, PATH_MAX, "%s", name) < PATH_MAX;
-	for (path = path ? path : "/usr/local/bin:/usr/bin:/bin"; path;) {
-		size_t n = strcspn(path, ":");
-		struct stat st;
-
-		if (snprintf(out, PATH_MAX, "%.*s%s%s", (int)n, path, n ? "/" : "./", name) < PATH_MAX &&
-		    !stat(out, &st) && S_ISREG(st.st_mode) && !access(out, X_OK))
-			return true;
-		path = path[n] ? path + n + 1 : NULL;
-	}
-	return false;
-}
-
-/* $QUIRE_PLUGIN, else plugin/ beside the running program or beside its folder, else the installed one. */
-static bool find_plugin(char out[PATH_MAX])
-{
-	static const char *const beside[] = {"/plugin/", "/../plugin/", "/../../plugin/", "/../lib/quire/"};
-	const char *env = getenv("QUIRE_PLUGIN");
-	char exe[PATH_MAX];
-	ssize_t n;
-
-	if (env && *env)
-		return realpath(env, out);
-	n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-	exe[n > 0 ? n : 0] = '\0';
-	if (strrchr(exe, '/'))
-		*strrchr(exe, '/') = '\0';
-	for (unsigned i = 0; i < ARRAY_SIZE(beside); i++) {
-		char name[PATH_MAX + 64];
-
-		snprintf(name, sizeof(name), "%s%squire-plugin.so", exe, beside[i]);
-		if (realpath(name, out))
-			return true;
-	}
-	return realpath(QUIRE_LIBDIR "/quire/quire-plugin.so", out);
-}
-
 static int find_tools(char qemu[PATH_MAX], char plugin[PATH_MAX], struct trace_error *err)
 {
 	const char *env = getenv("QUIRE_QEMU");
@@ -88,7 +42,7 @@ static int find_tools(char qemu[PATH_MAX], char plugin[PATH_MAX], struct trace_e
 	if (!find_in_path(env && *env ? env : "qemu-x86_64", qemu))
 		return trace_fail(err, TRACE_EXIT_INPUT,
 				  "recording programs needs qemu-x86_64; install the package qemu-user");
-	if (!find_plugin(plugin))
+	if (!find_part("QUIRE_PLUGIN", "quire-plugin.so", plugin))
 		return trace_fail(err, TRACE_EXIT_INPUT,
 				  "quire-plugin.so was not found; build or install Quire wholly, or set QUIRE_PLUGIN to its path");
 	return 0;

@@ -3,7 +3,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -20,17 +19,6 @@ static const struct trace_format *const formats[] = {
 };
 
 #define FORMAT_NAMES "lackey, addr-rw, rw-addr, csv, champsim, drmemtrace, qtr"
-
-int trace_fail(struct trace_error *err, int exit_code, const char *fmt, ...)
-{
-	va_list ap;
-
-	err->exit_code = exit_code;
-	va_start(ap, fmt);
-	vsnprintf(err->what, sizeof(err->what), fmt, ap);
-	va_end(ap);
-	return -1;
-}
 
 static void put_piece(struct trace_block *b, uint64_t gva, enum acc_kind kind, uint64_t size)
 {

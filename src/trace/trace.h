@@ -27,7 +27,9 @@ enum trace_event_kind {
 	EV_THREAD,   /* .pid has one more thread, .tid */
 	EV_SYSCALL,  /* .len is its number; only counted */
 	EV_CONTENT,  /* the page of a file at addr has the bytes whose XXH3 is addr2 (trace/qtr.h) */
-	EV_KINDS,
+	EV_RAM,      /* a whole machine was recorded: its memory is guest-physical [0, len). Before any EV_PHYS */
+	EV_PHYS,     /* from here on [addr, addr+len) of .pid stands at guest-physical addr2, with .prot; upper half: of all */
+	EV_KINDS
 };
 
 enum { PROT_BIT_R = 1, PROT_BIT_W = 2, PROT_BIT_X = 4 };

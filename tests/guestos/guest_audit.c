@@ -46,12 +46,36 @@ static int audit_page(struct guest *g, struct mm *mm, uint64_t vpn, uint64_t wor
 	return 0;
 }
 
+/* Placed pages: entries lead where the last event said, and nobody else has the page. */
+static int audit_placed(struct guest *g, struct mm *mm, const char **why)
+{
+	pmap_for_range(&mm->phys, vpn, word, 0, UINT64_MAX) {
+		struct pt_entry e;
+		uint8_t rights;
+
+		if (!phys_find(g, mm, vpn, &rights))
+			return complain(why, "a placed page is in a space that knows no such page");
+		if (pmap_get(&mm->pages.map, vpn))
+			return complain(why, "a placed page is the kernel's own too");
+		if (!(word & 1))
+			continue;
+		if (!mm->has_table || pt_find(mm->pt, (struct pt_key){ mm->key_space, vpn }, &e))
+			return complain(why, "a placed page's entry is not there");
+		if (e.frame != word >> 8 || e.frame >= g->config.phys_pages || e.order || (e.rights & RIGHT_RWX) != rights)
+			return complain(why, "a placed page's entry is wrong");
+	}
+	return 0;
+}
+
 static int audit_mm(struct guest *g, struct mm *mm, uint64_t *owned, const char **why)
 {
 	int err = vmas_audit(&mm->vmas, why);
 
 	if (!err && mm->has_table && mm->pt->org->audit)
 		err = mm->pt->org->audit(mm->pt, why);
+	if (err)
+		return err;
+	err = audit_placed(g, mm, why);
 	if (err)
 		return err;
 	pmap_for_range(&mm->pages.map, vpn, word, 0, UINT64_MAX) {
