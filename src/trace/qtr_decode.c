@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two passes over a few thousand references at a time. The first turns runs
- * into the numbers of their slots, eight at a time whether the run has them or
- * not; the second turns slots into references, one like the other. Neither
- * branches on what the data are. What a forged body could make them read past
- * its columns is slack; the sums at the end of a pass find it.
+ * Two passes over a few thousand references at a time. The first goes through
+ * runs: it writes their fixed fetches, and for each other reference its slot
+ * and its place, eight at a time whether the run has them or not. The second
+ * turns those into references, one like the other. Neither branches on what
+ * the data are. What a forged body could make them read past its columns is
+ * slack; the checks at the end of a pass find it.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,26 +16,30 @@
 #include "trace/source.h"
 
 enum {
-	CHUNK = 4096,
-	STEP = 8, /* slots written at once */
+	CHUNK = 4096, /* references in a pass */
+	STEP = 8,     /* written at once */
+	SLOT_BITS = 20, /* of an item of a pass; its place stands above */
 	SLACK = CHUNK * 16 + 64, /* what a pass may read past its columns: a length is at most 15 */
 };
 
 struct slot {
 	uint64_t last;
-	uint8_t bits;        /* of a reference: kind and size */
+	uint8_t bits; /* of a reference: kind and size */
 	uint8_t size_less_1;
-	uint8_t is_data;     /* 1: takes a length and a difference */
-	uint8_t length_mask; /* 15 or 0 */
 };
+static_assert(QTR_BLOCK_REFS_MAX <= 1 << SLOT_BITS && CHUNK <= 1 << (32 - SLOT_BITS), "a slot and a place in one word");
 
 struct template {
-	uint32_t first, n;
+	uint32_t first;   /* slot of its first reference that is no fixed fetch */
+	uint16_t nrefs;
+	uint16_t nfetch;  /* of those: 1 if it begins with a fixed fetch */
+	ref_t fetch;
 };
 
 struct qtr_decoder {
 	uint32_t refs_left, events_left;
-	uint32_t nruns, ntemplates, run; /* run: the next to be turned into slots */
+	uint32_t nruns, ntemplates, run; /* run: the one under way */
+	uint32_t run_done;               /* references of it that were handed out */
 	uint32_t event_run;              /* the next event stands before this run */
 	uint32_t nlengths, length;       /* there are; the next to be used */
 	struct {
@@ -45,8 +50,7 @@ struct qtr_decoder {
 	struct template *templates;
 	struct slot *slots;
 	size_t slots_room;
-	uint32_t nchunk, chunk_pos;
-	uint32_t chunk[CHUNK + QTR_RUN_MAX + STEP]; /* numbers of slots */
+	uint32_t items[CHUNK + QTR_RUN_MAX + STEP]; /* of a pass: slot, and place << SLOT_BITS */
 	uint8_t *lengths; /* a byte each */
 	size_t lengths_room;
 	bool wide;        /* this processor takes the wide form of the passes */
@@ -122,49 +126,61 @@ static uint64_t unzigzag(uint64_t z)
 	return z >> 1 ^ -(z & 1);
 }
 
-/* One reference of a template; p has one byte at least. */
-static bool read_slot(const uint8_t **p, const uint8_t *end, uint64_t *from, struct slot *s)
+/* One reference of a template: its bits and its address. */
+static bool read_slot(const uint8_t **p, const uint8_t *end, uint64_t *from, uint8_t *bits)
 {
 	uint64_t z;
 
 	if (*p >= end)
 		return false;
-	s->bits = *(*p)++;
-	if ((s->bits & REF_KIND) == REF_EVENT || s->bits >= REF_SPECIAL)
-		return false;
-	s->size_less_1 = (uint8_t)((1u << (s->bits >> REF_SIZE_SHIFT)) - 1);
-	if (!get_varint(p, end, UINT64_MAX, &z))
+	*bits = *(*p)++;
+	if ((*bits & REF_KIND) == REF_EVENT || *bits >= REF_SPECIAL || !get_varint(p, end, UINT64_MAX, &z))
 		return false;
 	*from += unzigzag(z);
-	s->last = *from;
-	return ref_gva_ok(s->last);
+	return ref_gva_ok(*from);
+}
+
+static bool read_template(struct qtr_decoder *d, const uint8_t **p, const uint8_t *end, uint64_t from[2],
+			  struct template *t)
+{
+	uint32_t slot = t->first;
+	uint8_t bits;
+
+	for (uint32_t j = 0; j < t->nrefs; j++) {
+		bool is_fetch = j < t->nfetch;
+
+		if (!read_slot(p, end, &from[is_fetch], &bits))
+			return false;
+		if (is_fetch)
+			t->fetch = make_ref(from[1], (enum acc_kind)(bits & REF_KIND), 1u << (bits >> REF_SIZE_SHIFT));
+		else
+			d->slots[slot++] = (struct slot){.last = from[0], .bits = bits,
+							 .size_less_1 = (uint8_t)((1u << (bits >> REF_SIZE_SHIFT)) - 1)};
+	}
+	return true;
 }
 
 static bool read_templates(struct qtr_decoder *d, uint32_t nslots)
 {
 	const uint8_t *p = d->column[QTR_TEMPLATES].bytes, *end = p + d->column[QTR_TEMPLATES].n;
-	uint64_t fetch = 0, address = 0;
+	uint64_t from[2] = {0}; /* where the last reference was; where the last fixed fetch was */
 	uint32_t slot = 0;
 
 	for (uint32_t i = 0; i < d->ntemplates; i++) {
+		struct template *t = &d->templates[i];
+
 		if (p >= end)
 			return false;
-		bool has_fetch = *p & QTR_TEMPLATE_FETCH;
-		uint32_t n = *p++ & ~(uint32_t)QTR_TEMPLATE_FETCH;
-
-		if (!n || n > QTR_RUN_MAX || n > nslots - slot)
+		*t = (struct template){.first = slot, .nrefs = *p & (QTR_TEMPLATE_FETCH - 1), .nfetch = *p >> 7};
+		p++;
+		if (!t->nrefs || t->nrefs > QTR_RUN_MAX || t->nrefs > nslots)
 			return false;
-		d->templates[i] = (struct template){slot, n};
-		for (uint32_t j = 0; j < n; j++, slot++) {
-			bool is_fetch = has_fetch && j == 0;
-
-			if (!read_slot(&p, end, is_fetch ? &fetch : &address, &d->slots[slot]))
-				return false;
-			d->slots[slot].is_data = !is_fetch;
-			d->slots[slot].length_mask = is_fetch ? 0 : 15;
-		}
+		nslots -= t->nrefs;
+		slot += t->nrefs - t->nfetch;
+		if (!read_template(d, &p, end, from, t))
+			return false;
 	}
-	return p == end && slot == nslots;
+	return p == end && !nslots;
 }
 
 /* Where the next event stands. */
@@ -236,7 +252,7 @@ bool qtr_decode_begin(struct qtr_decoder *d, const struct qtr_head *head, const 
 	d->events_left = head->nevents;
 	d->nruns = h.nruns;
 	d->ntemplates = h.ntemplates;
-	d->run = d->event_run = d->length = d->nchunk = d->chunk_pos = 0;
+	d->run = d->run_done = d->event_run = d->length = 0;
 	d->event = d->column[QTR_EVENTS].bytes;
 	d->difference = d->column[QTR_DIFFERENCES].bytes;
 	return at == len && unpack_lengths(d) && room_for_slots(d, h.nslots) && read_templates(d, h.nslots) && read_event_run(d);
@@ -267,60 +283,97 @@ static bool decode_event(struct qtr_decoder *d, struct trace_block *b)
 	return read_event_run(d);
 }
 
-/* Pass one: runs up to the next event, as far as the chunk reaches. */
-static ALWAYS_INLINE bool expand_runs(struct qtr_decoder *d)
+/* Part of the run under way: from run_done on, max references at most. */
+static uint32_t expand_part(struct qtr_decoder *d, const struct template *t, ref_t *out, uint32_t max, uint32_t *nitems)
+{
+	uint32_t n = MIN(t->nrefs - d->run_done, max), done = d->run_done, k = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (done + i < t->nfetch)
+			out[i] = t->fetch;
+		else
+			d->items[k++] = (t->first + done + i - t->nfetch) | i << SLOT_BITS;
+	*nitems = k;
+	d->run_done += n;
+	if (d->run_done == t->nrefs) {
+		d->run_done = 0;
+		d->run++;
+	}
+	return n;
+}
+
+/* Pass one: runs up to the next event, max references at most. Their number; 0: the bytes make no sense. */
+static ALWAYS_INLINE uint32_t expand_runs(struct qtr_decoder *d, ref_t *restrict out, uint32_t max, uint32_t *nitems)
 {
 	const uint8_t *ids = d->column[QTR_RUNS].bytes;
 	const struct template *templates = d->templates;
-	uint32_t stop = MIN(d->nruns, d->event_run), ntemplates = d->ntemplates, n = 0, run = d->run;
-	uint32_t *restrict chunk = d->chunk;
+	uint32_t stop = MIN(d->nruns, d->event_run), ntemplates = d->ntemplates, run = d->run, n = 0, k = 0;
+	uint32_t *restrict items = d->items;
 
-	while (run < stop && n < CHUNK) {
+	while (run < stop) {
 		uint16_t id;
 
 		memcpy(&id, ids + (size_t)run * 2, sizeof(id));
 		if (id >= ntemplates)
-			return false;
-		struct template t = templates[id];
+			return 0;
+		const struct template *t = &templates[id];
+		uint32_t nrefs = t->nrefs, nfetch = t->nfetch, item = t->first | (n + nfetch) << SLOT_BITS;
 
-		for (uint32_t done = 0; done < t.n; done += STEP)
+		if (n + nrefs > max || d->run_done)
+			break;
+		/* Without a fetch, the second pass writes this place. */
+		out[n] = t->fetch;
+		for (uint32_t done = 0; done < nrefs; done += STEP)
 			for (uint32_t i = 0; i < STEP; i++)
-				chunk[n + done + i] = t.first + done + i;
-		n += t.n;
+				items[k + done + i] = item + (done + i) * (1 + (1u << SLOT_BITS));
+		k += nrefs - nfetch;
+		n += nrefs;
 		run++;
 	}
 	d->run = run;
-	d->nchunk = n;
-	d->chunk_pos = 0;
-	return n > 0;
+	*nitems = k;
+	if (n || run == stop)
+		return n;
+	/* The first does not fit, or was begun before. */
+	uint16_t id;
+
+	memcpy(&id, ids + (size_t)run * 2, sizeof(id));
+	return expand_part(d, &templates[id], out, max, nitems);
 }
 
-/* Pass two: n slots of the chunk as references. Addresses are modulo 2^58, as a reference holds them. */
-static ALWAYS_INLINE bool decode_slots(struct qtr_decoder *d, ref_t *restrict out, uint32_t n)
+/* Pass two. Addresses are modulo 2^58, as a reference holds them. */
+static ALWAYS_INLINE bool decode_items(struct qtr_decoder *d, ref_t *restrict out, uint32_t n)
 {
 	static const uint64_t mask[16] = {0, 0xff, 0xffff, 0xffffff, 0xffffffff, 0xffffffffff, 0xffffffffffff,
 					  0xffffffffffffff, UINT64_MAX};
-	const uint32_t *restrict number = d->chunk + d->chunk_pos;
+	const uint32_t *restrict items = d->items;
 	const uint8_t *restrict length = d->lengths + d->length, *restrict p = d->difference;
 	struct slot *restrict slots = d->slots;
 
 	for (uint32_t i = 0; i < n; i++) {
-		struct slot *s = &slots[number[i]];
-		uint32_t len = *length & s->length_mask;
+		struct slot *s = &slots[items[i] & ((1u << SLOT_BITS) - 1)];
+		uint32_t len = length[i];
 		uint64_t z, gva, crosses;
 
-		length += s->is_data;
 		memcpy(&z, p, sizeof(z));
 		z &= mask[len];
 		p += len;
 		gva = s->last + (z >> 1 ^ -(z & 1));
 		s->last = gva;
 		crosses = ((gva & PAGE_MASK) + s->size_less_1) >> PAGE_SHIFT;
-		out[i] = gva << REF_GVA_SHIFT | crosses << 5 | s->bits;
+		out[items[i] >> SLOT_BITS] = gva << REF_GVA_SHIFT | crosses << 5 | s->bits;
 	}
-	d->length = (uint32_t)(length - d->lengths);
+	d->length += n;
 	d->difference = p;
 	return d->length <= d->nlengths && p <= d->column[QTR_DIFFERENCES].bytes + d->column[QTR_DIFFERENCES].n;
+}
+
+/* Both. The number of references; 0: damaged. */
+static ALWAYS_INLINE uint32_t decode_chunk(struct qtr_decoder *d, ref_t *out, uint32_t max)
+{
+	uint32_t nitems, n = expand_runs(d, out, max, &nitems);
+
+	return n && decode_items(d, out, nitems) ? n : 0;
 }
 
 #ifdef __x86_64__
@@ -329,49 +382,40 @@ static ALWAYS_INLINE bool decode_slots(struct qtr_decoder *d, ref_t *restrict ou
 #define WIDE_FORM
 #endif
 
-static bool expand_runs_plain(struct qtr_decoder *d)
+static uint32_t decode_chunk_plain(struct qtr_decoder *d, ref_t *out, uint32_t max)
 {
-	return expand_runs(d);
+	return decode_chunk(d, out, max);
 }
 
-static WIDE_FORM bool expand_runs_wide(struct qtr_decoder *d)
+static WIDE_FORM uint32_t decode_chunk_wide(struct qtr_decoder *d, ref_t *out, uint32_t max)
 {
-	return expand_runs(d);
+	return decode_chunk(d, out, max);
 }
 
-static bool decode_slots_plain(struct qtr_decoder *d, ref_t *out, uint32_t n)
+static bool all_used(const struct qtr_decoder *d)
 {
-	return decode_slots(d, out, n);
-}
-
-static WIDE_FORM bool decode_slots_wide(struct qtr_decoder *d, ref_t *out, uint32_t n)
-{
-	return decode_slots(d, out, n);
+	return d->run == d->nruns && (d->length + 1) / 2 == d->nlengths / 2 &&
+	       d->difference == d->column[QTR_DIFFERENCES].bytes + d->column[QTR_DIFFERENCES].n;
 }
 
 bool qtr_decode(struct qtr_decoder *d, struct trace_block *b, uint32_t max_refs)
 {
 	while (b->nrefs < TRACE_BLOCK_REFS && b->nevents < TRACE_BLOCK_EVENTS && qtr_decode_more(d)) {
-		if (d->chunk_pos == d->nchunk) {
-			if (d->run == d->event_run) {
-				if (!decode_event(d, b))
-					return false;
-				continue;
-			}
-			if (!(d->wide ? expand_runs_wide(d) : expand_runs_plain(d)))
+		if (d->run == d->event_run) {
+			if (!decode_event(d, b))
 				return false;
+			continue;
 		}
-		uint32_t n = MIN(MIN(d->nchunk - d->chunk_pos, TRACE_BLOCK_REFS - b->nrefs), max_refs);
+		uint32_t max = MIN(MIN(TRACE_BLOCK_REFS - b->nrefs, max_refs), (uint32_t)CHUNK), n;
 
-		if (!n)
+		if (!max)
 			return true;
-		if (n > d->refs_left || !(d->wide ? decode_slots_wide : decode_slots_plain)(d, b->refs + b->nrefs, n))
+		n = (d->wide ? decode_chunk_wide : decode_chunk_plain)(d, b->refs + b->nrefs, max);
+		if (!n || n > d->refs_left)
 			return false;
 		b->nrefs += n;
-		d->chunk_pos += n;
 		d->refs_left -= n;
 		max_refs -= n;
 	}
-	return qtr_decode_more(d) || (d->run == d->nruns && d->chunk_pos == d->nchunk && (d->length + 1) / 2 == d->nlengths / 2 &&
-		d->difference == d->column[QTR_DIFFERENCES].bytes + d->column[QTR_DIFFERENCES].n);
+	return qtr_decode_more(d) || all_used(d);
 }

@@ -25,7 +25,7 @@ enum {
 	QTR_VERSION = 1,
 	QTR_ALIGN = 64,
 	QTR_SUM_BYTES = 8, /* at the beginning of each body */
-	QTR_BLOCK_REFS = 1 << 19,     /* usual */
+	QTR_BLOCK_REFS = 15 << 16,    /* usual */
 	QTR_BLOCK_REFS_MAX = 1 << 20, /* a reader need not take more */
 	QTR_BLOCK_EVENTS_MAX = 1 << 16,
 	QTR_PAGES_MAX = 256,
