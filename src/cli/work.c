@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -67,12 +68,24 @@ static int keep_stdin(struct work_source *s, const char *format, size_t format_l
 	return 0;
 }
 
+/* "[FORMAT:]FILE" names a file that can be opened twice: no pipe. */
+static bool is_plain_file(const char *spec)
+{
+	const char *colon = strchr(spec, ':');
+	struct stat st;
+
+	return (!stat(spec, &st) || (colon && !stat(colon + 1, &st))) && S_ISREG(st.st_mode);
+}
+
 /* A recording that was killed is a valid trace: but its user should know. What else is wrong is said when it runs. */
 static void tell_if_cut(const char *spec)
 {
 	struct trace_error err = { 0 };
-	struct trace *t = trace_open(spec, &err);
 	struct qtr_info info;
+
+	if (!is_plain_file(spec))
+		return;
+	struct trace *t = trace_open(spec, &err);
 
 	if (t && is_qtr(t) && !qtr_info(t, &info, &err) && !info.closed)
 		fprintf(stderr, "quire: %s: its recording was cut short; it is used as far as it goes\n", t->name);
