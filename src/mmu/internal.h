@@ -109,6 +109,7 @@ enum quick_kind {
 	QUICK_NONE,
 	QUICK_DIRECT, /* the guest's table stands at gpa + constant and leads to the per-gfn truth */
 	QUICK_TWO,    /* each address goes through mmu->p2m */
+	QUICK_SHADOW, /* the shadow table of root_by_gva leads there, if there is one */
 };
 
 /* Entries after `fault` may be NULL: the mode has nothing to do then. */

@@ -10,6 +10,7 @@ enum { ENTRY = 8, IMPOSSIBLE = 1 };
 struct reader {
 	uint32_t ctl;
 	bool second_stage;
+	bool own; /* a shadow table: A and D in it say nothing, no_read does */
 };
 
 static void usual_tables(struct quick_dim *d, const struct gpt_format *f, const struct reader *r)
@@ -40,15 +41,16 @@ static void usual_leaves(struct quick_dim *d, const struct gpt_format *f, const 
 	for (unsigned k = 0; k < f->levels; k++)
 		for (unsigned kind = 0; kind < QUICK_KINDS; kind++) {
 			const struct gpt_level *l = &f->level[k];
-			uint64_t want = f->valid | f->user | f->accessed | (riscv ? f->read : 0) |
+			uint64_t want = f->valid | f->user | (r->own ? 0 : f->accessed) | (riscv ? f->read : 0) |
 					(k && !riscv ? f->page_size : 0) |
-					(kind == ACC_WRITE ? f->write | f->dirty : 0);
+					(kind == ACC_WRITE ? f->write | (r->own ? 0 : f->dirty) : 0);
 
 			d->leaf[kind][k].want = l->leaf_ok || !k ? want : IMPOSSIBLE;
 			d->leaf[kind][k].mask = l->leaf_ok || !k ? want | l->reserved_leaf | gated_bits(f, r->ctl) |
+								   (r->own ? f->no_read : 0) |
 								   (globals ? f->global : 0) : 0;
 		}
-	d->write = f->write | (r->second_stage ? 0 : f->dirty);
+	d->write = f->write | (r->second_stage || r->own ? 0 : f->dirty);
 	d->exec_mask = f->exec | f->no_exec;
 	d->exec_want = f->exec;
 }
@@ -105,6 +107,8 @@ static enum quick_kind kind_for(const struct quick *q, const struct vcpu *v)
 		return QUICK_NONE;
 	if (kind == QUICK_DIRECT)
 		return mmu->hw.m.direct ? kind : QUICK_NONE;
+	if (kind == QUICK_SHADOW)
+		return q->host_by_gva && q->host.usable && q->host.cached && !mmu->ptm.m.log ? kind : QUICK_NONE;
 	if (kind == QUICK_TWO && q->host.usable && cpu->config->walk_combined && cpu->nested.present &&
 	    is_by_word(&cpu->nested))
 		return kind;
@@ -131,7 +135,8 @@ static bool has_common_levels(const struct quick_dim *d)
 static enum quick_fit fit_for(const struct quick *q)
 {
 	const struct mmu_cpu *cpu = q->cpu;
-	bool fits = has_common_levels(&q->guest) && has_common_arrays(&q->guest, &cpu->guest_wc);
+	const struct quick_dim *first = q->open == QUICK_SHADOW ? &q->host : &q->guest;
+	bool fits = has_common_levels(&q->guest) && has_common_levels(first) && has_common_arrays(first, &cpu->guest_wc);
 
 	if (q->open == QUICK_TWO)
 		fits = fits && has_common_levels(&q->host) && has_common_arrays(&q->host, &cpu->host_wc) &&
@@ -142,7 +147,7 @@ static enum quick_fit fit_for(const struct quick *q)
 static void prepare_host(struct quick *q, const struct space *s)
 {
 	const struct mmu *mmu = q->mmu;
-	const struct reader p2m = { CTL_DEFAULT, true }, shadow = { CTL_DEFAULT, false };
+	const struct reader p2m = { CTL_DEFAULT, true, false }, shadow = { CTL_DEFAULT, false, true };
 	const struct gpt_format *fmt;
 
 	if (mmu->p2m && mmu->p2m->org->hierarchical && mmu->p2m->mem->direct) {
@@ -172,7 +177,7 @@ void quick_prepare(struct quick *q, struct vcpu *v)
 	q->ram = mmu->vm->hv->m->ram;
 	q->space = s->number;
 	q->sign_extended = s->p.params.fmt->sign_extended;
-	prepare_dim(&q->guest, s->p.params.fmt, &v->cpu->guest_wc, &(struct reader){ s->p.ctl, false });
+	prepare_dim(&q->guest, s->p.params.fmt, &v->cpu->guest_wc, &(struct reader){ s->p.ctl, false, false });
 	prepare_host(q, s);
 	q->open = kind_for(q, v);
 	q->fit = fit_for(q);
@@ -190,7 +195,7 @@ void quick_finish(struct quick *q)
 		if (!n)
 			continue;
 		struct vm_stats *stats = &q->vm->stats;
-		struct pt_mem_counts *c = &q->mmu->hw.m.counts;
+		struct pt_mem_counts *c = q->open == QUICK_SHADOW ? &q->mmu->ptm.m.counts : &q->mmu->hw.m.counts;
 
 		q->cpu->guest_wc.counts.lookups += n;
 		q->cpu->guest_wc.counts.hits[k] += n;
@@ -199,7 +204,7 @@ void quick_finish(struct quick *q)
 		c->depth += refs;
 		q->guest_hits[k] = 0;
 		/* In two dimensions there is more to a walk. */
-		if (q->open != QUICK_DIRECT)
+		if (q->open == QUICK_TWO)
 			continue;
 		stats->walks += n;
 		stats->walk_refs += refs;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The short way of a TLB miss: a 4 KiB page of the guest's, by tables of eight-byte
- * entries that hold nothing unusual, native or nested on a radix p2m.
+ * entries that hold nothing unusual: native, nested on a radix p2m, or a radix shadow table.
  *
  *   look     finds all that the long way (access.c, walk.c, the mode) would find,
  *            and changes nothing
@@ -20,7 +20,7 @@
 #ifndef QUIRE_MMU_QUICK_H
 #define QUIRE_MMU_QUICK_H
 
-#include "mmu/internal.h"
+#include "mmu/shadow.h"
 #include "tlb/hot.h"
 #include "vm/slot.h"
 
@@ -395,35 +395,65 @@ static ALWAYS_INLINE void quick_settle_guest(struct quick *q, uint64_t gva, cons
 		quick_wc_fill(wc, 0, q->space, gva, fit, table, mfn);
 }
 
-/* In one dimension, tables and pages at gpa + constant; from what the walk cache knows. */
-static ALWAYS_INLINE bool quick_direct_from(struct quick *q, uint64_t gva, unsigned kind, uint64_t tag,
-					    const enum quick_fit fit, const struct quick_hit *hit)
+/* ---- one dimension: the guest's table at gpa + constant, or a shadow table ---- */
+
+/* The guest's leaf table that a shadow page was made from is watched. */
+static ALWAYS_INLINE bool quick_shadow_is_tracked(const struct quick *q, uint64_t table, uint64_t gva,
+						  const enum quick_fit fit)
 {
-	const struct quick_dim *d = &q->guest;
+	const struct frame *f = machine_frame(q->vm->hv->m, MFN(table >> PAGE_SHIFT));
+	const struct shadow_page *sp = (const struct shadow_page *)(uintptr_t)f->priv;
+
+	return sp->role.kind == SP_DIRECT ||
+	       (sp->role.kind == SP_PLACED && !sp->role.guest_level && quick_is_tracked(q, sp->guest_table, gva, fit));
+}
+
+/* The gfn behind a frame that has no other owner. */
+static ALWAYS_INLINE bool quick_owner(const struct quick *q, uint64_t mfn, uint64_t *gfn)
+{
+	const struct frame *f = machine_frame(q->vm->hv->m, MFN(mfn));
+	struct rmap_iter it;
+
+	if (f->refs != 1 || !rmap_first(f->owners, &it) || rmap_owner_vmid(it.name) != q->vm->vmid)
+		return false;
+	*gfn = rmap_owner_gfn(it.name).v;
+	return true;
+}
+
+/* From what the walk cache knows. */
+static ALWAYS_INLINE bool quick_one_from(struct quick *q, uint64_t gva, unsigned kind, uint64_t tag,
+					 const enum quick_fit fit, const enum quick_kind open,
+					 const struct quick_hit *hit)
+{
+	const bool shadow = open == QUICK_SHADOW;
+	const struct quick_dim *d = shadow ? &q->host : &q->guest;
 	const struct wc_value *v = quick_wc_value(&q->cpu->guest_wc, hit);
-	uint64_t pte, gfn, mfn, table = v->table;
+	const uint8_t *tables = shadow ? q->ram : q->direct;
+	uint64_t pte, frame, gfn, mfn, table = v->table;
 	bool tracked;
 
-	if (v->rights != QUICK_ALL || table >> PAGE_SHIFT >= q->direct_pages)
+	if (v->rights != QUICK_ALL || (!shadow && table >> PAGE_SHIFT >= q->direct_pages))
 		return false;
 	if (hit->level) {
-		pte = quick_entry(q->direct + table, d, 1, gva, fit);
-		gfn = quick_frame(d, pte);
-		table = gfn << PAGE_SHIFT;
-		if (!quick_is_table(d, 1, pte) || gfn >= q->direct_pages || !quick_is_tracked(q, table, gva, fit))
+		pte = quick_entry(tables + table, d, 1, gva, fit);
+		frame = quick_frame(d, pte);
+		table = frame << PAGE_SHIFT;
+		if (!quick_is_table(d, 1, pte) || (!shadow && frame >= q->direct_pages) ||
+		    !(shadow ? quick_shadow_is_tracked(q, table, gva, fit) : quick_is_tracked(q, table, gva, fit)))
 			return false;
 	}
-	pte = quick_entry(q->direct + table, d, 0, gva, fit);
-	gfn = quick_frame(d, pte);
-	if (!quick_is_leaf(d, kind, 0, pte) || gfn >= q->direct_pages || !quick_truth(q, gfn, &mfn, &tracked))
+	pte = quick_entry(tables + table, d, 0, gva, fit);
+	gfn = frame = quick_frame(d, pte);
+	if (!quick_is_leaf(d, kind, 0, pte) || (shadow ? !quick_owner(q, frame, &gfn) : frame >= q->direct_pages) ||
+	    !quick_truth(q, gfn, &mfn, &tracked) || (shadow && mfn != frame))
 		return false;
-	quick_settle_guest(q, gva, hit, fit, table, INVALID_FRAME);
+	quick_settle_guest(q, gva, hit, fit, table, shadow ? table >> PAGE_SHIFT : INVALID_FRAME);
 	quick_fill(q, kind, tag, mfn, quick_rights(d, pte), tracked);
 	return true;
 }
 
-static ALWAYS_INLINE bool quick_direct(struct quick *q, uint64_t gva, unsigned kind, uint64_t tag,
-				       const enum quick_fit fit)
+static ALWAYS_INLINE bool quick_one(struct quick *q, uint64_t gva, unsigned kind, uint64_t tag,
+				    const enum quick_fit fit, const enum quick_kind open)
 {
 	struct quick_hit hit;
 
@@ -431,9 +461,11 @@ static ALWAYS_INLINE bool quick_direct(struct quick *q, uint64_t gva, unsigned k
 		return false;
 	/* Two calls, as each is compiled for its level. */
 	if (quick_guest_find(q, gva, 0, fit, &hit))
-		return quick_direct_from(q, gva, kind, tag, fit, &hit);
-	return quick_guest_find(q, gva, 1, fit, &hit) && quick_direct_from(q, gva, kind, tag, fit, &hit);
+		return quick_one_from(q, gva, kind, tag, fit, open, &hit);
+	return quick_guest_find(q, gva, 1, fit, &hit) && quick_one_from(q, gva, kind, tag, fit, open, &hit);
 }
+
+/* ---- two ---- */
 
 enum quick_end { QUICK_DONE, QUICK_NOT, QUICK_HALF };
 

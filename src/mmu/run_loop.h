@@ -76,7 +76,9 @@ static ALWAYS_INLINE struct quick_result walk_quick(struct quick *q, ref_t ref, 
 	struct quick_result w = { QUICK_NOT, 0, 0 };
 
 	if (q->open == QUICK_DIRECT)
-		w.end = quick_direct(q, ref_gva(ref), ref_kind(ref), tag, fit) ? QUICK_DONE : QUICK_NOT;
+		w.end = quick_one(q, ref_gva(ref), ref_kind(ref), tag, fit, QUICK_DIRECT) ? QUICK_DONE : QUICK_NOT;
+	else if (q->open == QUICK_SHADOW)
+		w.end = quick_one(q, ref_gva(ref), ref_kind(ref), tag, fit, QUICK_SHADOW) ? QUICK_DONE : QUICK_NOT;
 	else
 		w.end = quick_two(q, ref_gva(ref), ref_kind(ref), tag, fit, &w.leaf, &w.refs);
 	return w;
@@ -127,13 +129,24 @@ static NOINLINE enum access_status walk_any(struct run *r, const ref_t *refs, si
 	return w.end == QUICK_DONE ? ACCESS_OK : walk_on(r, *refs, tag, w);
 }
 
-/* What most processors and guests fit: each number of dimensions compiled apart. */
-static NOINLINE enum access_status walk_direct(struct run *r, const ref_t *refs, size_t left, uint64_t tag)
+/* What most processors and guests fit: each kind compiled apart. */
+static ALWAYS_INLINE enum access_status walk_one(struct run *r, const ref_t *refs, size_t left, uint64_t tag,
+						 const enum quick_kind open)
 {
-	look_ahead(r, refs, left, QUICK_FIT_X64, QUICK_DIRECT);
-	if (likely(quick_direct(&r->quick, ref_gva(*refs), ref_kind(*refs), tag, QUICK_FIT_X64)))
+	look_ahead(r, refs, left, QUICK_FIT_X64, open);
+	if (likely(quick_one(&r->quick, ref_gva(*refs), ref_kind(*refs), tag, QUICK_FIT_X64, open)))
 		return ACCESS_OK;
 	return walk_on(r, *refs, tag, (struct quick_result){ QUICK_NOT, 0, 0 });
+}
+
+static NOINLINE enum access_status walk_direct(struct run *r, const ref_t *refs, size_t left, uint64_t tag)
+{
+	return walk_one(r, refs, left, tag, QUICK_DIRECT);
+}
+
+static NOINLINE enum access_status walk_shadow(struct run *r, const ref_t *refs, size_t left, uint64_t tag)
+{
+	return walk_one(r, refs, left, tag, QUICK_SHADOW);
 }
 
 static NOINLINE enum access_status walk_two(struct run *r, const ref_t *refs, size_t left, uint64_t tag)
@@ -151,7 +164,8 @@ static NOINLINE enum access_status run_walk(struct run *r, const ref_t *refs, si
 	if (unlikely(!r->quick.prepared))
 		quick_prepare(&r->quick, r->v);
 	return r->quick.fit != QUICK_FIT_X64 ? walk_any(r, refs, left, tag) :
-	       r->quick.open == QUICK_DIRECT ? walk_direct(r, refs, left, tag) : walk_two(r, refs, left, tag);
+	       r->quick.open == QUICK_DIRECT ? walk_direct(r, refs, left, tag) :
+	       r->quick.open == QUICK_SHADOW ? walk_shadow(r, refs, left, tag) : walk_two(r, refs, left, tag);
 }
 
 /*

@@ -156,18 +156,18 @@ static void say(struct mmu *mmu, const struct mmu_fault *f, const char *step, co
 }
 
 /*
- * A leaf page is linked in for this address: since the guest's tables above
- * were walked for it, nobody stored to them, or it would have gone. So the
- * guest's leaf entry is all there is to read.
+ * Hardware's walk ended in a leaf page: since the guest's tables above were
+ * walked for it, nobody stored to them, or neither the shadow tables nor the
+ * walk caches would lead there. So the guest's leaf entry is all there is to read.
  */
 static bool starts_below(struct mmu *mmu, const struct mmu_fault *f, struct shadow_fill *fill,
 			 struct guest_start *from)
 {
-	if (!mmu->shadow->be->leaf_page || mmu->shadow->hooks || mmu->vm->log || f->half)
+	if (!mmu->shadow->be->walked_page || mmu->shadow->hooks || mmu->vm->log || f->half)
 		return false;
-	struct shadow_page *sp = mmu->shadow->be->leaf_page(mmu, fill->space, f->va);
+	struct shadow_page *sp = mmu->shadow->be->walked_page(mmu, f);
 
-	if (!sp || sp->role.level || sp->role.kind != SP_PLACED || sp->role.guest_level)
+	if (!sp || sp->role.kind != SP_PLACED || sp->role.guest_level)
 		return false;
 	*from = (struct guest_start){ 0, sp->guest_table, sp->role.rights, INVALID_MFN };
 	fill->leaf = sp;
@@ -330,6 +330,8 @@ static int fault(struct vcpu *v, struct mmu_fault *f)
 		count_fill(mmu, f);
 		return MMU_EMULATE;
 	}
+	uint64_t seq = vm->mmu_seq;
+
 	if (write && !(fill.map.rights & RIGHT_W) && (gfn_flags(gfn_get(vm, fill.gfn)) & GFN_WPROT)) {
 		r = shadow_table_write(mmu, f->gpa);
 		if (r != MMU_FIXED)
@@ -339,9 +341,10 @@ static int fault(struct vcpu *v, struct mmu_fault *f)
 	}
 	if (mmu->shadow->hooks && !mmu->shadow->hooks->prepare(mmu, &fill))
 		return MMU_FIXED;
-	r = gfn_peek(vm, fill.gfn, &fill.map);
-	uint64_t seq = vm->mmu_seq;
-
+	r = 0;
+	if (unlikely(seq != vm->mmu_seq))
+		r = gfn_peek(vm, fill.gfn, &fill.map);
+	seq = vm->mmu_seq;
 	if (!r)
 		r = reserve(mmu, &fill);
 	if (r)
@@ -605,6 +608,7 @@ static uint64_t root_by_gva(const struct mmu *mmu, const struct space *s, const 
 	.zap_all = zap_all,                                                        \
 	.audit = audit,                                                            \
 	.table_bytes = table_bytes,                                                \
+	.quick = QUICK_SHADOW,                                                     \
 	.root_by_gva = root_by_gva
 
 const struct mode_ops shadow_mode = {

@@ -58,7 +58,7 @@ struct shadow_fill {
 	struct space *space;
 	uint64_t va;
 	const struct walk *walk; /* of the guest's table; NULL: bare */
-	struct shadow_page *leaf; /* linked in: the walk has only what stands below it; NULL: the whole walk */
+	struct shadow_page *leaf; /* where hardware's walk ended: the guest's has only what stands below it; NULL: the whole walk */
 	uint64_t zapped;         /* mmu_shadow_zapped when leaf was found: the same still, it is there still */
 	gfn_t gfn;
 	uint8_t guest_order, guest_rights; /* effective, A and D included */
@@ -76,8 +76,8 @@ struct shadow_backend {
 	bool (*walk)(struct vcpu *v, struct mmu_fault *f);
 	/* MMU_RETRY: fill->leaf is gone. */
 	int (*enter)(struct mmu *mmu, const struct shadow_fill *fill);
-	/* The lowest page that is linked in for va; NULL: none. The entry itself is NULL where pages hold no entries. */
-	struct shadow_page *(*leaf_page)(struct mmu *mmu, struct space *s, uint64_t va);
+	/* The page of level 0 where f->walk ended; NULL: it ended higher. The function is NULL where pages hold no entries. */
+	struct shadow_page *(*walked_page)(struct mmu *mmu, const struct mmu_fault *f);
 	/* The entry made from the guest's entry at this offset of its table will be dropped soon; NULL: nothing to ask for. */
 	void (*ahead)(struct shadow_page *sp, uint64_t offset);
 	/* Entries of this page that come from bytes [first, last] of its guest table. */

@@ -357,6 +357,13 @@ static bool radix_walk(struct vcpu *v, struct mmu_fault *f)
 	return true;
 }
 
+static struct shadow_page *radix_walked_page(struct mmu *mmu, const struct mmu_fault *f)
+{
+	const struct walk *w = &f->walk;
+
+	return w->ntables && !w->table[w->ntables - 1].level ? sp_of_table(mmu, w->table[w->ntables - 1].addr) : NULL;
+}
+
 /* ---- dropping ---- */
 
 /* Entries [first, last] of this page, in offsets of its own stretch. */
@@ -464,7 +471,7 @@ const struct shadow_backend shadow_radix = {
 	.detach = radix_detach,
 	.walk = radix_walk,
 	.enter = radix_enter,
-	.leaf_page = radix_leaf_page,
+	.walked_page = radix_walked_page,
 	.ahead = radix_ahead,
 	.drop_bytes = radix_drop_bytes,
 	.drop_range = radix_drop_range,
