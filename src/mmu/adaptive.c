@@ -41,7 +41,7 @@ enum {
 
 /* Counters, and what exits had cost, as they stood when the interval began. */
 struct since {
-	uint64_t time, walks, hidden, exit_cycles, faults, roots, fences, ad;
+	uint64_t time, walks, hidden, exit_cycles, trap_cycles, faults, roots, fences, ad;
 };
 
 struct adaptive {
@@ -79,6 +79,7 @@ static void begin(struct mmu *mmu)
 		.walks = s->walks,
 		.hidden = s->hidden_total,
 		.exit_cycles = vm_stats_exit_cycles(s, mmu_costs(mmu)),
+		.trap_cycles = vm_stats_trap_cycles(s, mmu_costs(mmu)),
 		.faults = s->true_faults,
 		.roots = s->root_switches,
 		.fences = s->guest_fences,
@@ -117,7 +118,8 @@ static uint64_t nested_estimated(const struct mmu *mmu)
 	const struct vm_stats *s = &mmu->vm->stats;
 
 	return price(mmu, COST_WALK_REF, (s->walks - a->since.walks) * a->usual / 256) +
-	       exit_and(mmu, COST_HIDDEN_FAULT, s->hidden_total - a->since.hidden);
+	       exit_and(mmu, COST_HIDDEN_FAULT, s->hidden_total - a->since.hidden) +
+	       vm_stats_trap_cycles(s, mmu_costs(mmu)) - a->since.trap_cycles;
 }
 
 /*

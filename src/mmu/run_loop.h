@@ -192,8 +192,8 @@ enum hot { HOT_WAY0, HOT_4WAYS };
 
 /* An event (all bits of its kind are set) or a fetch. */
 enum { REF_NOT_DATA = 2 };
-static_assert((ACC_EXEC & REF_NOT_DATA) && (REF_EVENT & REF_NOT_DATA) && !(ACC_READ & REF_NOT_DATA) &&
-	      !(ACC_WRITE & REF_NOT_DATA), "one bit tells data");
+static_assert((ACC_EXEC & REF_EVENT & REF_NOT_DATA) != 0 && ((ACC_READ | ACC_WRITE) & REF_NOT_DATA) == 0,
+	      "one bit tells data");
 
 static ALWAYS_INLINE enum access_status run_hot(struct run *r, const ref_t *refs, size_t n, size_t *done,
 						const enum hot hot)

@@ -18,6 +18,14 @@ static uint64_t reflections(const struct vm_stats *s)
 	       s->exit_by[EXIT_SYSCALL] + s->exit_by[EXIT_SYSRET] + s->exit_by[EXIT_EXCEPTION] + s->exit_by[EXIT_IRET];
 }
 
+uint64_t vm_stats_trap_cycles(const struct vm_stats *s, const struct cost_table *t)
+{
+	uint64_t reflected = reflections(s), emulated = s->exit_by[EXIT_PRIV_INSTR];
+
+	return cost_price(t, COST_EXIT, reflected + emulated) + cost_price(t, COST_REFLECT, reflected) +
+	       cost_price(t, COST_PRIV_INSTR, emulated);
+}
+
 uint64_t vm_stats_exit_cycles(const struct vm_stats *s, const struct cost_table *t)
 {
 	return cost_price(t, COST_EXIT, s->exits) +

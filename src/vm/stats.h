@@ -79,6 +79,8 @@ const char *exit_reason_name(enum exit_reason r);
 
 /* Cycles of all that the hypervisor did: leaving and entering the guest, and on top of that the work of each kind of exit. */
 uint64_t vm_stats_exit_cycles(const struct vm_stats *s, const struct cost_table *t);
+/* Of these, the part that the vCPU's settings (cpu=trap, tlb=software) make and no scheme spares. */
+uint64_t vm_stats_trap_cycles(const struct vm_stats *s, const struct cost_table *t);
 
 static inline void vm_stats_exit(struct vm_stats *s, enum exit_reason r)
 {
