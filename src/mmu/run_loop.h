@@ -71,17 +71,41 @@ struct quick_result {
 	uint64_t leaf;
 };
 
-static ALWAYS_INLINE struct quick_result walk_quick(struct quick *q, ref_t ref, uint64_t tag, const enum quick_fit fit)
+static ALWAYS_INLINE struct quick_result walk_quick(struct quick *q, ref_t ref, uint64_t tag, const enum quick_fit fit,
+						    const enum quick_kind open)
 {
 	struct quick_result w = { QUICK_NOT, 0, 0 };
 
-	if (q->open == QUICK_DIRECT)
-		w.end = quick_one(q, ref_gva(ref), ref_kind(ref), tag, fit, QUICK_DIRECT) ? QUICK_DONE : QUICK_NOT;
-	else if (q->open == QUICK_SHADOW)
-		w.end = quick_one(q, ref_gva(ref), ref_kind(ref), tag, fit, QUICK_SHADOW) ? QUICK_DONE : QUICK_NOT;
-	else
+	if (open == QUICK_TWO)
 		w.end = quick_two(q, ref_gva(ref), ref_kind(ref), tag, fit, &w.leaf, &w.refs);
+	else if (quick_one(q, ref_gva(ref), ref_kind(ref), tag, fit, open))
+		w.end = QUICK_DONE;
 	return w;
+}
+
+/* Each kind and fit compiled apart: together they would need more registers than there are. */
+static NOINLINE struct quick_result quick_any(struct quick *q, ref_t ref, uint64_t tag)
+{
+	return q->open == QUICK_TWO ? walk_quick(q, ref, tag, QUICK_FIT_ANY, QUICK_TWO) :
+	       q->open == QUICK_SHADOW ? walk_quick(q, ref, tag, QUICK_FIT_ANY, QUICK_SHADOW) :
+					 walk_quick(q, ref, tag, QUICK_FIT_ANY, QUICK_DIRECT);
+}
+
+static NOINLINE struct quick_result quick_again_two(struct quick *q, ref_t ref, uint64_t tag)
+{
+	return walk_quick(q, ref, tag, QUICK_FIT_X64, QUICK_TWO);
+}
+
+static NOINLINE struct quick_result quick_again_shadow(struct quick *q, ref_t ref, uint64_t tag)
+{
+	return walk_quick(q, ref, tag, QUICK_FIT_X64, QUICK_SHADOW);
+}
+
+/* After the long way mended something. */
+static ALWAYS_INLINE struct quick_result quick_again(struct quick *q, ref_t ref, uint64_t tag)
+{
+	return q->fit != QUICK_FIT_X64 || q->open == QUICK_DIRECT ? quick_any(q, ref, tag) :
+	       q->open == QUICK_TWO ? quick_again_two(q, ref, tag) : quick_again_shadow(q, ref, tag);
 }
 
 /* Walks that one reference may take by turns; then the long way has it to itself. */
@@ -107,8 +131,7 @@ static NOINLINE enum access_status walk_on(struct run *r, ref_t ref, uint64_t ta
 		/* What was filled meanwhile is no longer known to be missing. */
 		if (t->missed != tag || !t->is_common_path)
 			break;
-		w = r->quick.fit == QUICK_FIT_X64 ? walk_quick(&r->quick, ref, tag, QUICK_FIT_X64) :
-						    walk_quick(&r->quick, ref, tag, QUICK_FIT_ANY);
+		w = quick_again(&r->quick, ref, tag);
 		if (w.end == QUICK_DONE)
 			return ACCESS_OK;
 	}
@@ -124,7 +147,7 @@ static NOINLINE enum access_status walk_any(struct run *r, const ref_t *refs, si
 	if (r->quick.open == QUICK_NONE)
 		return xlate_found(r->v, ref_gva(*refs), ref_kind(*refs), 0, &x);
 
-	struct quick_result w = walk_quick(&r->quick, *refs, tag, QUICK_FIT_ANY);
+	struct quick_result w = quick_any(&r->quick, *refs, tag);
 
 	return w.end == QUICK_DONE ? ACCESS_OK : walk_on(r, *refs, tag, w);
 }
