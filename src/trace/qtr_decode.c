@@ -22,6 +22,9 @@ enum {
 	SLACK = CHUNK * 16 + 64, /* what a pass may read past its columns: a length is at most 15 */
 };
 
+/* STEP items at once, wherever they stand. */
+typedef uint32_t item_step __attribute__((vector_size(STEP * sizeof(uint32_t)), aligned(4), may_alias));
+
 struct slot {
 	uint64_t last;
 	uint8_t bits; /* of a reference: kind and size */
@@ -309,6 +312,8 @@ static ALWAYS_INLINE uint32_t expand_runs(struct qtr_decoder *d, ref_t *restrict
 	const struct template *templates = d->templates;
 	uint32_t stop = MIN(d->nruns, d->event_run), ntemplates = d->ntemplates, run = d->run, n = 0, k = 0;
 	uint32_t *restrict items = d->items;
+	const uint32_t next = 1 + (1u << SLOT_BITS);
+	const item_step follow = {0, next, 2 * next, 3 * next, 4 * next, 5 * next, 6 * next, 7 * next};
 
 	while (run < stop) {
 		uint16_t id;
@@ -324,8 +329,7 @@ static ALWAYS_INLINE uint32_t expand_runs(struct qtr_decoder *d, ref_t *restrict
 		/* Without a fetch, the second pass writes this place. */
 		out[n] = t->fetch;
 		for (uint32_t done = 0; done < nrefs; done += STEP)
-			for (uint32_t i = 0; i < STEP; i++)
-				items[k + done + i] = item + (done + i) * (1 + (1u << SLOT_BITS));
+			*(item_step *)(void *)(items + k + done) = follow + (item + done * next);
 		k += nrefs - nfetch;
 		n += nrefs;
 		run++;
